@@ -819,6 +819,230 @@ func (x *ProxySync) GetRejectedDetail() string {
 	return ""
 }
 
+// ClusterReport is the control plane cluster as one node sees it.
+type ClusterReport struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Epoch     string                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Node id of the leader; empty when there is none.
+	Leader        string        `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Term          uint64        `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	Index         uint64        `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
+	Nodes         []*NodeReport `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterReport) Reset() {
+	*x = ClusterReport{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterReport) ProtoMessage() {}
+
+func (x *ClusterReport) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterReport.ProtoReflect.Descriptor instead.
+func (*ClusterReport) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ClusterReport) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ClusterReport) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *ClusterReport) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *ClusterReport) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ClusterReport) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ClusterReport) GetNodes() []*NodeReport {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+// NodeReport is one member, as it last told of itself.
+type NodeReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Host and Raft port that the other nodes reach it by.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Voter   bool   `protobuf:"varint,3,opt,name=voter,proto3" json:"voter,omitempty"`
+	Leader  bool   `protobuf:"varint,4,opt,name=leader,proto3" json:"leader,omitempty"`
+	Healthy bool   `protobuf:"varint,5,opt,name=healthy,proto3" json:"healthy,omitempty"`
+	// Last applied log index.
+	Applied uint64 `protobuf:"varint,6,opt,name=applied,proto3" json:"applied,omitempty"`
+	// Open xDS streams.
+	Streams uint32 `protobuf:"varint,7,opt,name=streams,proto3" json:"streams,omitempty"`
+	Build   string `protobuf:"bytes,8,opt,name=build,proto3" json:"build,omitempty"`
+	Zone    string `protobuf:"bytes,9,opt,name=zone,proto3" json:"zone,omitempty"`
+	// REST address, host and port.
+	ApiAddress string `protobuf:"bytes,10,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
+	XdsAddress string `protobuf:"bytes,11,opt,name=xds_address,json=xdsAddress,proto3" json:"xds_address,omitempty"`
+	// Why it is not healthy.
+	Reason        string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeReport) Reset() {
+	*x = NodeReport{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeReport) ProtoMessage() {}
+
+func (x *NodeReport) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
+func (*NodeReport) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *NodeReport) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *NodeReport) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *NodeReport) GetVoter() bool {
+	if x != nil {
+		return x.Voter
+	}
+	return false
+}
+
+func (x *NodeReport) GetLeader() bool {
+	if x != nil {
+		return x.Leader
+	}
+	return false
+}
+
+func (x *NodeReport) GetHealthy() bool {
+	if x != nil {
+		return x.Healthy
+	}
+	return false
+}
+
+func (x *NodeReport) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *NodeReport) GetStreams() uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
+func (x *NodeReport) GetBuild() string {
+	if x != nil {
+		return x.Build
+	}
+	return ""
+}
+
+func (x *NodeReport) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *NodeReport) GetApiAddress() string {
+	if x != nil {
+		return x.ApiAddress
+	}
+	return ""
+}
+
+func (x *NodeReport) GetXdsAddress() string {
+	if x != nil {
+		return x.XdsAddress
+	}
+	return ""
+}
+
+func (x *NodeReport) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_fsm_fsmpb_report_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_report_proto_rawDesc = "" +
@@ -892,7 +1116,32 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\n" +
 	"\x06SYNCED\x10\x01\x12\v\n" +
 	"\aPENDING\x10\x02\x12\f\n" +
-	"\bREJECTED\x10\x03B.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\bREJECTED\x10\x03\"\xb4\x01\n" +
+	"\rClusterReport\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05index\x18\x05 \x01(\x04R\x05index\x12,\n" +
+	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\"\xb6\x02\n" +
+	"\n" +
+	"NodeReport\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05voter\x18\x03 \x01(\bR\x05voter\x12\x16\n" +
+	"\x06leader\x18\x04 \x01(\bR\x06leader\x12\x18\n" +
+	"\ahealthy\x18\x05 \x01(\bR\ahealthy\x12\x18\n" +
+	"\aapplied\x18\x06 \x01(\x04R\aapplied\x12\x18\n" +
+	"\astreams\x18\a \x01(\rR\astreams\x12\x14\n" +
+	"\x05build\x18\b \x01(\tR\x05build\x12\x12\n" +
+	"\x04zone\x18\t \x01(\tR\x04zone\x12\x1f\n" +
+	"\vapi_address\x18\n" +
+	" \x01(\tR\n" +
+	"apiAddress\x12\x1f\n" +
+	"\vxds_address\x18\v \x01(\tR\n" +
+	"xdsAddress\x12\x16\n" +
+	"\x06reason\x18\f \x01(\tR\x06reasonB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_report_proto_rawDescOnce sync.Once
@@ -907,7 +1156,7 @@ func file_fsm_fsmpb_report_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_report_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fsm_fsmpb_report_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_fsm_fsmpb_report_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_fsm_fsmpb_report_proto_goTypes = []any{
 	(ProxySync_State)(0),  // 0: ecp.fsm.v1.ProxySync.State
 	(*Query)(nil),         // 1: ecp.fsm.v1.Query
@@ -919,21 +1168,24 @@ var file_fsm_fsmpb_report_proto_goTypes = []any{
 	(*FleetQuery)(nil),    // 7: ecp.fsm.v1.FleetQuery
 	(*FleetAnswer)(nil),   // 8: ecp.fsm.v1.FleetAnswer
 	(*ProxySync)(nil),     // 9: ecp.fsm.v1.ProxySync
+	(*ClusterReport)(nil), // 10: ecp.fsm.v1.ClusterReport
+	(*NodeReport)(nil),    // 11: ecp.fsm.v1.NodeReport
 }
 var file_fsm_fsmpb_report_proto_depIdxs = []int32{
-	3, // 0: ecp.fsm.v1.Query.streams:type_name -> ecp.fsm.v1.StreamsQuery
-	7, // 1: ecp.fsm.v1.Query.fleet:type_name -> ecp.fsm.v1.FleetQuery
-	4, // 2: ecp.fsm.v1.Answer.streams:type_name -> ecp.fsm.v1.StreamsAnswer
-	8, // 3: ecp.fsm.v1.Answer.fleet:type_name -> ecp.fsm.v1.FleetAnswer
-	5, // 4: ecp.fsm.v1.StreamsAnswer.streams:type_name -> ecp.fsm.v1.StreamReport
-	6, // 5: ecp.fsm.v1.StreamReport.types:type_name -> ecp.fsm.v1.TypeReport
-	9, // 6: ecp.fsm.v1.FleetAnswer.proxies:type_name -> ecp.fsm.v1.ProxySync
-	0, // 7: ecp.fsm.v1.ProxySync.state:type_name -> ecp.fsm.v1.ProxySync.State
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	3,  // 0: ecp.fsm.v1.Query.streams:type_name -> ecp.fsm.v1.StreamsQuery
+	7,  // 1: ecp.fsm.v1.Query.fleet:type_name -> ecp.fsm.v1.FleetQuery
+	4,  // 2: ecp.fsm.v1.Answer.streams:type_name -> ecp.fsm.v1.StreamsAnswer
+	8,  // 3: ecp.fsm.v1.Answer.fleet:type_name -> ecp.fsm.v1.FleetAnswer
+	5,  // 4: ecp.fsm.v1.StreamsAnswer.streams:type_name -> ecp.fsm.v1.StreamReport
+	6,  // 5: ecp.fsm.v1.StreamReport.types:type_name -> ecp.fsm.v1.TypeReport
+	9,  // 6: ecp.fsm.v1.FleetAnswer.proxies:type_name -> ecp.fsm.v1.ProxySync
+	0,  // 7: ecp.fsm.v1.ProxySync.state:type_name -> ecp.fsm.v1.ProxySync.State
+	11, // 8: ecp.fsm.v1.ClusterReport.nodes:type_name -> ecp.fsm.v1.NodeReport
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_report_proto_init() }
@@ -955,7 +1207,7 @@ func file_fsm_fsmpb_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_report_proto_rawDesc), len(file_fsm_fsmpb_report_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
