@@ -1,0 +1,32 @@
+package wire
+
+// Headers and media types of the API.
+const (
+	// HeaderIndex is on every answer: the log index that it reflects.
+	HeaderIndex = "Ecp-Index"
+	// HeaderIdempotencyKey makes a retried write apply once.
+	HeaderIdempotencyKey = "Idempotency-Key"
+	// HeaderReplayed is "true" on the remembered answer to a repeated write.
+	HeaderReplayed = "Idempotent-Replayed"
+	// HeaderRequestID is echoed, and made up when absent.
+	HeaderRequestID = "X-Request-Id"
+
+	// MediaJSON is what the API speaks.
+	MediaJSON = "application/json"
+	// MediaYAML is accepted for bodies, as application/x-yaml and text/yaml are.
+	MediaYAML = "application/yaml"
+	// MediaProblem is the media type of every error.
+	MediaProblem = "application/problem+json"
+
+	// Prefix of every path but /health, /ready and /version.
+	Prefix = "/api/v1"
+)
+
+// Limits of the API.
+const (
+	// MaxBodyBytes bounds a request's body, decompressed too.
+	MaxBodyBytes = 10 << 20
+	// DefaultLimit and MaxLimit bound a page of a list.
+	DefaultLimit = 100
+	MaxLimit     = 1000
+)
