@@ -8,6 +8,14 @@ type Tenant struct {
 	Labels map[string]string `json:"labels"`
 }
 
+// TenantWritten answers a PUT of a tenant. 201: it is new. 200: it was there.
+type TenantWritten struct {
+	Name      string            `json:"name"`
+	Index     uint64            `json:"index"`
+	Labels    map[string]string `json:"labels"`
+	Unchanged bool              `json:"unchanged,omitempty"`
+}
+
 // TenantPut creates or updates a tenant; its labels replace the old ones.
 type TenantPut struct {
 	Labels map[string]string `json:"labels,omitempty"`
@@ -24,9 +32,20 @@ type Fleet struct {
 	Labels   map[string]string `json:"labels"`
 	Settings FleetSettings     `json:"settings"`
 	// Proxies counts those registered in the fleet, Connected the ones of
-	// them with a live stream. Both are absent in the answer to a PUT.
-	Proxies   *int `json:"proxies,omitempty"`
-	Connected *int `json:"connected,omitempty"`
+	// them with a live stream.
+	Proxies   int `json:"proxies"`
+	Connected int `json:"connected"`
+}
+
+// FleetWritten answers a PUT of a fleet. 201: it is new. 200: it was there.
+type FleetWritten struct {
+	Name      string            `json:"name"`
+	Tenant    string            `json:"tenant"`
+	Revision  uint64            `json:"revision"`
+	Index     uint64            `json:"index"`
+	Labels    map[string]string `json:"labels"`
+	Settings  FleetSettings     `json:"settings"`
+	Unchanged bool              `json:"unchanged,omitempty"`
 }
 
 // FleetPut creates or updates a fleet; labels and settings replace the old

@@ -10,8 +10,6 @@ const (
 	SyncSynced   = "synced"
 	SyncPending  = "pending"
 	SyncRejected = "rejected"
-	// SyncUnknown: not connected, or its node does not answer.
-	SyncUnknown = "unknown"
 )
 
 // Proxy is one Envoy that has connected at least once.
@@ -23,7 +21,8 @@ type Proxy struct {
 	// DuplicateID: two peers use this id at once.
 	DuplicateID bool   `json:"duplicate_id"`
 	Status      string `json:"status"`
-	// Sync is against the fleet's current revision.
+	// Sync is against the fleet's current revision; SyncPending, unless it
+	// has rejected something, while no node tells of its streams.
 	Sync string `json:"sync"`
 	// Revision is the newest that all its streams are synced with.
 	Revision uint64            `json:"revision"`
