@@ -1,0 +1,196 @@
+package fsm
+
+import (
+	"iter"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// Bounds of the outbox.
+const (
+	// Without an archive the newest events are kept for history and streams.
+	maxRecentEvents = 10_000
+	maxRecentBytes  = 32 << 20
+	// Archived events are kept for the replay window, in at most these bytes.
+	maxReplayBytes         = 64 << 20
+	defaultReplayWindowMs  = 15 * 60 * 1000
+	defaultMaxOutboxBytes  = 256 << 20
+	maxCollapsedPerArchive = 1000
+)
+
+// outbox holds the events that the archive has not acknowledged, and recent
+// ones that it has.
+type outbox struct {
+	settings *fsmpb.ArchiveSettings
+	// seq is the last number given; archived the last one acknowledged.
+	seq, archived uint64
+
+	events     *iradix.Tree[*fsmpb.Event] // number
+	tenantSeqs *iradix.Tree[uint64]       // tenant
+	// collapsed names the proxies whose transitions did not fit: each gets
+	// one event with its state when there is room again.
+	collapsed *iradix.Tree[*fsmpb.ResourceKey] // tenant, id
+
+	// bytes counts all retained events. Invariant: pending counts those above
+	// archived, pendingProxies the ones of proxies among them; both are 0
+	// while the archive is off.
+	bytes, pending, pendingProxies uint64
+}
+
+func newOutbox() outbox {
+	return outbox{
+		settings:   &fsmpb.ArchiveSettings{},
+		events:     iradix.New[*fsmpb.Event](),
+		tenantSeqs: iradix.New[uint64](),
+		collapsed:  iradix.New[*fsmpb.ResourceKey](),
+	}
+}
+
+// Seq returns the sequence number of the last event.
+func (s *State) Seq() uint64 { return s.outbox.seq }
+
+// TenantSeq returns the number of a tenant's last event.
+func (s *State) TenantSeq(tenant string) uint64 {
+	n, _ := s.outbox.tenantSeqs.Get(key(tenant))
+	return n
+}
+
+// Archive returns the archive's settings.
+func (s *State) Archive() *fsmpb.ArchiveSettings { return s.outbox.settings }
+
+// ArchivedSeq returns the last sequence that the archive has acknowledged.
+func (s *State) ArchivedSeq() uint64 { return s.outbox.archived }
+
+// OutboxBytes returns the size of the events that the archive has not
+// acknowledged; 0 while it is off.
+func (s *State) OutboxBytes() uint64 { return s.outbox.pending }
+
+// FirstSeq returns the oldest sequence that Events still yields, one above
+// Seq when there is none.
+func (s *State) FirstSeq() uint64 {
+	if ev, ok := first(s.outbox.events, nil); ok {
+		return ev.Seq
+	}
+	return s.outbox.seq + 1
+}
+
+// Events yields the retained events above a sequence, in order.
+func (s *State) Events(after uint64) iter.Seq[*fsmpb.Event] {
+	return values(s.outbox.events, nil, string(numberKey(after)))
+}
+
+// EventSize returns what an event counts against the outbox's bounds, in
+// bytes.
+func EventSize(ev *fsmpb.Event) int { return proto.Size(ev) }
+
+// isTransition reports whether an event is one that a crowd of proxies can
+// cause by itself.
+func isTransition(ev *fsmpb.Event) bool {
+	switch ev.Data.(type) {
+	case *fsmpb.Event_ProxyConnected, *fsmpb.Event_ProxyDisconnected,
+		*fsmpb.Event_ProxyRejected, *fsmpb.Event_ProxyRecovered:
+		return true
+	}
+	return false
+}
+
+// full reports whether configuration writes must be refused.
+func (o *outbox) full() bool {
+	return o.settings.Enabled && o.settings.Overflow == fsmpb.ArchiveSettings_BLOCK &&
+		o.pending >= o.settings.MaxOutboxBytes
+}
+
+// proxiesFull reports whether transitions of proxies must collapse.
+func (o *outbox) proxiesFull() bool {
+	return o.settings.Enabled && o.pendingProxies >= o.settings.MaxOutboxBytes/2
+}
+
+// add numbers and keeps an event.
+func (o *outbox) add(ev *fsmpb.Event) {
+	o.seq++
+	ev.Seq = o.seq
+	if ev.Tenant != "" {
+		n, _ := o.tenantSeqs.Get(key(ev.Tenant))
+		ev.TenantSeq = n + 1
+		o.tenantSeqs, _, _ = o.tenantSeqs.Insert(key(ev.Tenant), ev.TenantSeq)
+	}
+	o.keep(ev)
+}
+
+// keep counts an event that has its number.
+func (o *outbox) keep(ev *fsmpb.Event) {
+	o.events, _, _ = o.events.Insert(numberKey(ev.Seq), ev)
+	size := uint64(EventSize(ev))
+	o.bytes += size
+	if !o.settings.Enabled || ev.Seq <= o.archived {
+		return
+	}
+	o.pending += size
+	if isTransition(ev) {
+		o.pendingProxies += size
+	}
+}
+
+// recount sets the counters of pending events anew.
+func (o *outbox) recount() {
+	o.pending, o.pendingProxies = 0, 0
+	if !o.settings.Enabled {
+		return
+	}
+	for ev := range values(o.events, nil, string(numberKey(o.archived))) {
+		size := uint64(EventSize(ev))
+		o.pending += size
+		if isTransition(ev) {
+			o.pendingProxies += size
+		}
+	}
+}
+
+// acknowledge marks the events through a sequence as archived.
+func (o *outbox) acknowledge(through uint64) {
+	for ev := range values(o.events, nil, string(numberKey(o.archived))) {
+		if ev.Seq > through {
+			break
+		}
+		o.unpend(ev)
+	}
+	o.archived = through
+}
+
+func (o *outbox) unpend(ev *fsmpb.Event) {
+	size := uint64(EventSize(ev))
+	o.pending -= size
+	if isTransition(ev) {
+		o.pendingProxies -= size
+	}
+}
+
+// trim drops what need not be retained at a log time.
+func (o *outbox) trim(now int64) {
+	for {
+		ev, ok := first(o.events, nil)
+		if !ok || !o.droppable(ev, now) {
+			return
+		}
+		if o.settings.Enabled && ev.Seq > o.archived {
+			o.unpend(ev)
+		}
+		o.bytes -= uint64(EventSize(ev))
+		o.events, _, _ = o.events.Delete(numberKey(ev.Seq))
+	}
+}
+
+// droppable decides about the oldest event.
+func (o *outbox) droppable(ev *fsmpb.Event, now int64) bool {
+	if !o.settings.Enabled {
+		return o.events.Len() > maxRecentEvents || o.bytes > maxRecentBytes
+	}
+	if ev.Seq > o.archived {
+		return o.settings.Overflow == fsmpb.ArchiveSettings_GAP && o.pending > o.settings.MaxOutboxBytes
+	}
+	window := o.settings.ReplayWindowMs * 1e6
+	return now-ev.At > window || o.bytes-o.pending > maxReplayBytes
+}
