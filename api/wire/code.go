@@ -47,6 +47,7 @@ const (
 	CodeProxyConnected      Code = "proxy_connected"
 	CodeNodeNotFound        Code = "node_not_found"
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"
+	CodeEpochChanged        Code = "epoch_changed" // an index or sequence from before a restore
 )
 
 // Codes of a cluster that cannot answer now.
@@ -84,6 +85,8 @@ func (c Code) Status() int {
 	case CodeTenantNotEmpty, CodeTenantProtected, CodeFleetHasProxies, CodeRevisionConflict,
 		CodeWouldEmpty, CodeAddressConflict, CodeProxyConnected:
 		return http.StatusConflict
+	case CodeEpochChanged:
+		return http.StatusGone
 	case CodeBodyTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case CodeUnsupportedMedia:
