@@ -80,21 +80,13 @@ func postgresMajor(ctx context.Context, bin string) (string, error) {
 // fetchPostgres unpacks the binaries of the embedded module into the first
 // cache folder that the user reaches, once.
 func fetchPostgres(ctx context.Context, as *syscall.Credential) (string, error) {
-	cache, err := cacheDir(as)
+	scratch, home, err := fetchDir(as)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("fetch postgres: %w", err)
 	}
-	home := filepath.Join(cache, "postgres", string(fetchedVersion))
 	bin := filepath.Join(home, "bin")
-	if hasPostgres(bin) {
+	if scratch == "" {
 		return bin, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(home), 0o755); err != nil {
-		return "", fmt.Errorf("fetch postgres: %w", err)
-	}
-	scratch, err := os.MkdirTemp(filepath.Dir(home), ".fetch-")
-	if err != nil {
-		return "", fmt.Errorf("fetch postgres: %w", err)
 	}
 	defer os.RemoveAll(scratch)
 	unpacked, err := unpackPostgres(ctx, scratch)
@@ -160,8 +152,10 @@ func openUp(dir string) error {
 	})
 }
 
-// cacheDir is the checkout's .tools, else the user's or the machine's cache.
-func cacheDir(as *syscall.Credential) (string, error) {
+// fetchDir returns where fetched binaries are or belong: below the checkout's
+// .tools, else in a cache of the user or the machine. Scratch is a new folder
+// beside it, empty when the binaries are there.
+func fetchDir(as *syscall.Credential) (scratch, home string, err error) {
 	var dirs []string
 	if root, ok := checkout(); ok {
 		dirs = append(dirs, filepath.Join(root, ".tools"))
@@ -170,15 +164,29 @@ func cacheDir(as *syscall.Credential) (string, error) {
 		dirs = append(dirs, filepath.Join(dir, "envoy-control-plane"))
 	}
 	dirs = append(dirs, "/var/cache/envoy-control-plane", filepath.Join(os.TempDir(), "envoy-control-plane"))
+	var failed []error
 	for _, dir := range dirs {
 		if !reachable(dir, as) {
 			continue
 		}
-		if err := os.MkdirAll(dir, 0o755); err == nil {
-			return dir, nil
+		home := filepath.Join(dir, "postgres", string(fetchedVersion))
+		if hasPostgres(filepath.Join(home, "bin")) {
+			return "", home, nil
 		}
+		scratch, err := makeScratch(filepath.Dir(home))
+		if err == nil {
+			return scratch, home, nil
+		}
+		failed = append(failed, err)
 	}
-	return "", fmt.Errorf("no folder to keep fetched programs in (tried %q)", dirs)
+	return "", "", errors.Join(failed...)
+}
+
+func makeScratch(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(dir, ".fetch-")
 }
 
 // checkout is the closest folder upwards that has a go.mod or a .tools.
