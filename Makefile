@@ -1,0 +1,112 @@
+# `make` alone lists the targets. All that is needed is Go, Python 3 with pip
+# and make; tools are fetched once, pinned by version, into .tools.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+GO      ?= go
+PYTHON  ?= python3
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+BUF_VERSION              := v1.75.0
+GOLANGCI_LINT_VERSION    := v2.15.0
+KUBECTL_VALIDATE_VERSION := v0.0.4
+
+BUF              := .tools/buf/$(BUF_VERSION)/buf
+GOLANGCI_LINT    := .tools/golangci-lint/$(GOLANGCI_LINT_VERSION)/golangci-lint
+KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-validate
+
+# What a run may change: make run DEV_FLAGS='--port-offset 1000',
+# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m.
+DEV_FLAGS ?=
+TESTFLAGS ?=
+PACKAGES  ?= ./...
+FUZZTIME  ?= 20s
+BENCH     ?= .
+
+# The lowest share of fsm's statements, in percent, that its own tests run.
+FSM_COVERAGE := 90
+COVERAGE     := coverage.out
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build envoy ## Build and start a whole cluster on this machine
+	@exec bin/envoy-control-plane dev $(DEV_FLAGS)
+
+.PHONY: build
+build: ## Build the binaries into bin
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: envoy
+envoy: ## Fetch the pinned Envoy into .tools
+	@$(PYTHON) deploy/local/fetch_envoy.py
+
+.PHONY: test
+test: envoy ## Run every test under the race detector
+	$(GO) test -race -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
+	@$(MAKE) --no-print-directory coverage
+
+# A package's own tests alone count for it, generated code does not. Where fsm
+# was not among the packages there is nothing to check.
+.PHONY: coverage
+coverage:
+	@{ head -n 1 $(COVERAGE); grep -E '^[^:]*/fsm/[^/]+\.go:' $(COVERAGE) || true; } > $(COVERAGE).fsm
+	@if [[ $$(wc -l < $(COVERAGE).fsm) -gt 1 ]]; then \
+	  $(GO) tool cover -func=$(COVERAGE).fsm | awk -v least=$(FSM_COVERAGE) '/^total:/ {have = $$3 + 0; \
+	    printf "fsm: %.1f %% of the statements covered, more than %d %% wanted\n", have, least; exit have <= least}'; \
+	fi
+	@rm -f $(COVERAGE).fsm
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Check formatting, import rules and the rest
+	$(GOLANGCI_LINT) run
+	$(GO) mod tidy -diff
+
+.PHONY: format
+format: $(GOLANGCI_LINT) ## Format the sources
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: generate
+generate: $(BUF) ## Generate code from the protobuf files
+	$(BUF) generate
+
+.PHONY: generate-check
+generate-check: generate ## Fail where generated code is not what generate makes
+	@changed="$$(git status --porcelain -- '*.pb.go')"; \
+	if [[ -n "$$changed" ]]; then echo "generated code is stale, run make generate:"; echo "$$changed"; exit 1; fi
+
+.PHONY: deploy-check
+deploy-check: $(KUBECTL_VALIDATE) ## Check the deployment files against Kubernetes' own schemas
+	$(KUBECTL_VALIDATE) deploy/k8s
+
+.PHONY: bench
+bench: ## Run the benchmarks of the packages: BENCH=pattern
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for a moment: FUZZTIME=20s
+	@grep -rl --include='*_test.go' --exclude-dir=.tools '^func Fuzz' . | sort | while read -r file; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+	    echo "$$(dirname "$$file") $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" < /dev/null; \
+	  done; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was built; fetched tools and .dev stay
+	rm -rf bin $(COVERAGE) $(COVERAGE).fsm
+
+$(BUF):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+
+$(GOLANGCI_LINT):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+$(KUBECTL_VALIDATE):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE_VERSION)
