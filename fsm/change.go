@@ -59,8 +59,11 @@ func (r *revising) txn(url string) *iradix.Txn[*fsmpb.Resource] {
 
 // upsert puts content under the entry's index unless it is there already.
 func (r *revising) upsert(res *fsmpb.Resource) {
+	txn, name := r.txn(res.TypeUrl), []byte(res.Name)
 	if old, ok := r.base.Resource(res.TypeUrl, res.Name); ok && bytes.Equal(old.Hash, res.Hash) {
-		r.txn(res.TypeUrl).Insert([]byte(res.Name), old)
+		if now, _ := txn.Get(name); now != old {
+			txn.Insert(name, old)
+		}
 		return
 	}
 	row := &fsmpb.Resource{
@@ -68,12 +71,27 @@ func (r *revising) upsert(res *fsmpb.Resource) {
 		Version: Version(r.t.index, res.Hash), Index: r.t.index,
 		Aliases: res.Aliases, TtlMs: res.TtlMs, References: res.References, Binds: res.Binds,
 	}
-	r.txn(res.TypeUrl).Insert([]byte(res.Name), row)
+	txn.Insert(name, row)
 }
 
 func (r *revising) remove(url, name string) {
 	if _, ok := r.base.Resource(url, name); ok {
 		r.txn(url).Delete([]byte(name))
+	}
+}
+
+// removeOthers takes out all that is not listed.
+func (r *revising) removeOthers(listed []*fsmpb.Resource) {
+	stays := make(map[[2]string]bool, len(listed))
+	for _, res := range listed {
+		stays[[2]string{res.TypeUrl, res.Name}] = true
+	}
+	for _, url := range r.base.Types() {
+		for res := range r.base.Resources(url) {
+			if !stays[[2]string{url, res.Name}] {
+				r.remove(url, res.Name)
+			}
+		}
 	}
 }
 
@@ -86,6 +104,7 @@ func (r *revising) close() []typeSet {
 		case tree.Len() == 0 && found:
 			r.types = slices.Delete(r.types, i, i+1)
 		case tree.Len() == 0:
+		case found && tree.Root() == r.types[i].tree.Root():
 		case found:
 			r.types[i].tree = tree
 		default:
@@ -166,11 +185,7 @@ func (t *transition) changeFleet(c *fsmpb.ChangeFleet) (*fsmpb.Result, *Error) {
 		return nil, err
 	}
 	if c.Mode == fsmpb.ChangeFleet_REPLACE {
-		for _, url := range r.base.Types() {
-			for res := range r.base.Resources(url) {
-				r.remove(url, res.Name)
-			}
-		}
+		r.removeOthers(c.Upsert)
 	}
 	for _, k := range c.Delete {
 		r.remove(k.TypeUrl, k.Name)

@@ -200,10 +200,7 @@ func (b *builder) revision(r *fsmpb.RevisionRecord) error {
 	if r.Whole != (b.last == nil) {
 		return damaged("revision %d of %q does not follow one", info.Revision, info.Fleet)
 	}
-	next := &revising{
-		base: b.last, txns: map[string]*iradix.Txn[*fsmpb.Resource]{},
-		fleet: b.fleet, t: &transition{},
-	}
+	next := &revising{base: b.last, txns: map[string]*iradix.Txn[*fsmpb.Resource]{}}
 	if b.last != nil {
 		next.types = append(next.types, b.last.types...)
 		for _, c := range info.Changed {
