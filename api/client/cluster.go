@@ -1,0 +1,29 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/org/envoy-control-plane/api/wire"
+)
+
+// Cluster describes the control plane cluster.
+func (c *Client) Cluster(ctx context.Context) (*wire.Cluster, error) {
+	var out wire.Cluster
+	err := c.get(ctx, pathOf("cluster"), nil, &out)
+	return orNil(&out, err)
+}
+
+// TransferLeader moves leadership to a node, or to any other for "".
+func (c *Client) TransferLeader(ctx context.Context, node string) (*wire.LeaderTransferred, error) {
+	var out wire.LeaderTransferred
+	err := c.write(ctx, http.MethodPost, pathOf("cluster", "leader"), nil, wire.LeaderTransfer{Node: node}, &out)
+	return orNil(&out, err)
+}
+
+// RemoveNode takes a node out of the cluster.
+func (c *Client) RemoveNode(ctx context.Context, node string) (*wire.NodeRemoved, error) {
+	var out wire.NodeRemoved
+	err := c.write(ctx, http.MethodDelete, pathOf("cluster", "nodes", node), nil, nil, &out)
+	return orNil(&out, err)
+}

@@ -1,0 +1,162 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/org/envoy-control-plane/api/wire"
+)
+
+// maxAnswerBytes bounds what is read of one answer.
+const maxAnswerBytes = 256 << 20
+
+// request is one call, whatever the number of attempts.
+type request struct {
+	method string
+	// path is escaped and without a server.
+	path  string
+	query url.Values
+	body  []byte
+	// key is the Idempotency-Key, empty for what writes nothing.
+	key string
+	// wait is how long the server was asked to hold the answer back.
+	wait time.Duration
+	// stateless: the path takes no min_index.
+	stateless bool
+	// once: no second attempt, and an answer of any status will do that is no
+	// problem document.
+	once bool
+}
+
+// get reads one answer into out.
+func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
+	return c.do(ctx, &request{method: http.MethodGet, path: path, query: query}, out)
+}
+
+// write sends in as JSON under a new Idempotency-Key; a nil in is no body.
+func (c *Client) write(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	r := &request{method: method, path: path, query: query, key: newKey()}
+	if in != nil {
+		body, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encode the request: %w", err)
+		}
+		r.body = body
+	}
+	if len(r.body) > wire.MaxBodyBytes {
+		code := wire.CodeBodyTooLarge
+		return &Error{
+			Status: code.Status(), Code: code, Title: "Body too large",
+			Detail: fmt.Sprintf("the body has %d bytes, the API takes %d; nothing was sent", len(r.body), wire.MaxBodyBytes),
+		}
+	}
+	return c.do(ctx, r, out)
+}
+
+// newKey returns an Idempotency-Key that nobody else has.
+func newKey() string {
+	var key [16]byte
+	_, _ = rand.Read(key[:]) // never fails
+	return hex.EncodeToString(key[:])
+}
+
+// onlyReader hides every method but Read, so that net/http finds no way to
+// send a body again.
+type onlyReader struct{ io.Reader }
+
+// build makes the HTTP request of one attempt. A write has a body even when it
+// is empty, and no GetBody: net/http takes a request with an Idempotency-Key
+// for one that it may repeat, and would otherwise repeat it when a connection
+// breaks.
+func (s *session) build(ctx context.Context, server string, r *request) (*http.Request, error) {
+	var body io.Reader
+	if r.method != http.MethodGet {
+		body = onlyReader{bytes.NewReader(r.body)}
+	}
+	target := server + r.path
+	if query := s.queryFor(r); len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.body) > 0 {
+		req.ContentLength = int64(len(r.body))
+		req.Header.Set("Content-Type", wire.MediaJSON)
+	}
+	req.Header.Set("Accept", wire.MediaJSON)
+	if r.key != "" {
+		req.Header.Set(wire.HeaderIdempotencyKey, r.key)
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	if s.userAgent != "" {
+		req.Header.Set("User-Agent", s.userAgent)
+	}
+	return req, nil
+}
+
+// queryFor returns the parameters of an attempt: a read asks for a state that
+// is not older than what was seen.
+func (s *session) queryFor(r *request) url.Values {
+	if r.method != http.MethodGet || r.stateless {
+		return r.query
+	}
+	query := maps.Clone(r.query)
+	if query == nil {
+		query = url.Values{}
+	}
+	if s.strong {
+		query.Set("consistency", "strong")
+	} else if index := s.index.Load(); index > 0 {
+		query.Set("min_index", strconv.FormatUint(index, 10))
+	}
+	return query
+}
+
+// saw remembers the index of an answer.
+func (s *session) saw(h http.Header) {
+	index, err := strconv.ParseUint(h.Get(wire.HeaderIndex), 10, 64)
+	if err != nil {
+		return
+	}
+	for old := s.index.Load(); index > old; old = s.index.Load() {
+		if s.index.CompareAndSwap(old, index) {
+			return
+		}
+	}
+}
+
+// pathOf joins and escapes the segments of a path below the API's prefix.
+func pathOf(segments ...string) string {
+	var b strings.Builder
+	b.WriteString(wire.Prefix)
+	for _, segment := range segments {
+		b.WriteByte('/')
+		switch segment {
+		case ".", "..": // would be taken for a step in the path
+			b.WriteString(strings.ReplaceAll(segment, ".", "%2E"))
+		default:
+			b.WriteString(url.PathEscape(segment))
+		}
+	}
+	return b.String()
+}
+
+// ofTenant is pathOf below the client's tenant.
+func (c *Client) ofTenant(segments ...string) string {
+	return pathOf(append([]string{"tenants", c.tenant}, segments...)...)
+}
