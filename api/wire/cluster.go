@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// ArchiveOff is the State of an archive without a database.
+const ArchiveOff = "off"
+
 // Roles of a control plane node.
 const (
 	RoleVoter    = "voter"
@@ -16,11 +19,11 @@ type Cluster struct {
 	ID    string `json:"id"`
 	Epoch string `json:"epoch"`
 	// Leader is a node id, empty when there is none.
-	Leader  string         `json:"leader"`
-	Term    uint64         `json:"term"`
-	Index   uint64         `json:"index"`
-	Nodes   []Node         `json:"nodes"`
-	Archive *ArchiveStatus `json:"archive,omitempty"`
+	Leader  string        `json:"leader"`
+	Term    uint64        `json:"term"`
+	Index   uint64        `json:"index"`
+	Nodes   []Node        `json:"nodes"`
+	Archive ArchiveStatus `json:"archive"`
 }
 
 // Node is one member of the control plane cluster.
@@ -46,7 +49,8 @@ type Node struct {
 // ArchiveStatus is how far the archive is. It is drained when LastSeq and
 // ArchivedSeq are equal.
 type ArchiveStatus struct {
-	// State is "off", "idle", "writing", "behind" or "down".
+	// State is ArchiveOff without a database, else a word of the archive's:
+	// "idle", "writing", "behind" or "down".
 	State       string `json:"state"`
 	LastSeq     uint64 `json:"last_seq"`
 	ArchivedSeq uint64 `json:"archived_seq"`

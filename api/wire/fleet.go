@@ -67,6 +67,4 @@ type FleetSettings struct {
 type Deleted struct {
 	// Index is the log index of the deletion.
 	Index uint64 `json:"index"`
-	// Unchanged: there was nothing to delete.
-	Unchanged bool `json:"unchanged,omitempty"`
 }

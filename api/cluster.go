@@ -1,0 +1,84 @@
+package api
+
+import (
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+func getCluster(s *Server, c *call, st *fsm.State) (any, error) {
+	r, err := s.deps.Cluster.Report(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := wire.Cluster{
+		ID: r.GetClusterId(), Epoch: r.GetEpoch(), Leader: r.GetLeader(), Term: r.GetTerm(),
+		Index: r.GetIndex(), Nodes: make([]wire.Node, len(r.GetNodes())),
+	}
+	for i, n := range r.GetNodes() {
+		out.Nodes[i] = nodeJSON(n)
+	}
+	out.Archive = wire.ArchiveStatus{
+		State: wire.ArchiveOff, LastSeq: st.Seq(), ArchivedSeq: st.ArchivedSeq(), OutboxBytes: st.OutboxBytes(),
+	}
+	if s.deps.Archive != nil {
+		out.Archive.State, out.Archive.Reason = s.deps.Archive()
+	}
+	return out, nil
+}
+
+func nodeJSON(n *fsmpb.NodeReport) wire.Node {
+	role := wire.RoleNonvoter
+	if n.GetVoter() {
+		role = wire.RoleVoter
+	}
+	return wire.Node{
+		ID: n.GetId(), Address: n.GetAddress(), Role: role, Leader: n.GetLeader(), Healthy: n.GetHealthy(),
+		Applied: n.GetApplied(), Streams: n.GetStreams(), Build: n.GetBuild(), Zone: n.GetZone(),
+		APIAddress: n.GetApiAddress(), XDSAddress: n.GetXdsAddress(), Reason: n.GetReason(),
+	}
+}
+
+// member refuses a node that the cluster does not have.
+func (s *Server) member(c *call, node string) error {
+	r, err := s.deps.Cluster.Report(c.ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range r.GetNodes() {
+		if n.GetId() == node {
+			return nil
+		}
+	}
+	return refuse(wire.CodeNodeNotFound, "the cluster has no node %q", node)
+}
+
+func (s *Server) transferLeader(c *call) (*answer, error) {
+	raw, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	to, err := decodeLeader(raw)
+	if err != nil {
+		return nil, err
+	}
+	if to.Node != "" {
+		if err := s.member(c, to.Node); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.deps.Cluster.TransferLeadership(c.ctx, to.Node); err != nil {
+		return nil, s.unheard(c, err)
+	}
+	return &answer{body: wire.LeaderTransferred{Leader: s.deps.Cluster.LeaderID()}}, nil
+}
+
+func (s *Server) removeNode(c *call) (*answer, error) {
+	if err := s.member(c, c.param("node")); err != nil {
+		return nil, err
+	}
+	if err := s.deps.Cluster.RemoveNode(c.ctx, c.param("node")); err != nil {
+		return nil, s.unheard(c, err)
+	}
+	return &answer{body: wire.NodeRemoved{Node: c.param("node")}}, nil
+}

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// Deps is what a Server needs of the other parts.
+type Deps struct {
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+	Cluster  Cluster
+	// Resources checks Envoy messages.
+	Resources Resources
+	// History reads the archive; nil without one: history then comes from
+	// the events that the state still holds.
+	History History
+	// Archive says in a word how the archive does ("idle", "writing",
+	// "behind", "down"), and why; nil without one: "off".
+	Archive func() (state, reason string)
+	// Ready lists the parts that decide whether the node is ready. It is
+	// ready when all of them are OK.
+	Ready func() []wire.Part
+	// Auth tells who sends a request; nil: by the secret in Config, or,
+	// without one, everybody is an anonymous administrator.
+	Auth Authenticator
+}
+
+// Cluster is what the API needs of the Raft node.
+type Cluster interface {
+	// State returns the newest state applied here.
+	State() *fsm.State
+	// Propose has a command decided by the leader, wherever it is. A refusal
+	// is a Result with a code; an error means that none was heard.
+	Propose(ctx context.Context, c *fsmpb.Command) (*fsmpb.Result, error)
+	// ReadIndex returns a log index that every acknowledged write is at or
+	// below.
+	ReadIndex(ctx context.Context) (uint64, error)
+	// WaitApplied waits until the state here has reached an index.
+	WaitApplied(ctx context.Context, index uint64) (*fsm.State, error)
+	// Gather asks all live nodes, this one included, and returns the answers
+	// and the nodes that failed.
+	Gather(ctx context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error)
+	// Report describes the cluster and its nodes.
+	Report(ctx context.Context) (*fsmpb.ClusterReport, error)
+	// TransferLeadership moves leadership to a node, or to any for "".
+	TransferLeadership(ctx context.Context, node string) error
+	// RemoveNode takes a node out of the cluster.
+	RemoveNode(ctx context.Context, node string) error
+	LeaderID() string
+	NodeID() string
+}
+
+// Resources turns what clients send into what the state holds, and back.
+type Resources interface {
+	// Decode reads one item of a change set. The problems' paths begin with
+	// path.
+	Decode(path string, raw []byte) (*fsmpb.Resource, []wire.FieldError)
+	// DecodeEndpoints reads the ClusterLoadAssignment of a service.
+	DecodeEndpoints(service string, raw []byte) (body, hash []byte, problems []wire.FieldError)
+	// JSON returns a stored message as JSON with its @type.
+	JSON(typeURL string, body []byte) ([]byte, error)
+}
+
+// History reads past events of a tenant, newest first.
+type History interface {
+	History(ctx context.Context, q HistoryQuery) (HistoryPage, error)
+}
+
+// HistoryQuery selects events. Zero values select all.
+type HistoryQuery struct {
+	Tenant, Fleet, Kind, By string
+	Since, Until            time.Time
+	// Cursor is the Next of the page before.
+	Cursor string
+	Limit  int
+}
+
+// HistoryPage is one page of events.
+type HistoryPage struct {
+	Events []wire.Event
+	// Next is opaque, empty on the last page.
+	Next string
+}

@@ -1,0 +1,141 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/org/envoy-control-plane/api/wire"
+)
+
+// Permission is what a route asks of its caller.
+type Permission int
+
+// Permissions, from the least.
+const (
+	// PermNone: anybody, without a token.
+	PermNone Permission = iota
+	// PermView: any role.
+	PermView
+	// PermOperate: operator or admin.
+	PermOperate
+	// PermTenants: an admin whose token is not bound to one tenant.
+	PermTenants
+	// PermCluster: the same, for the control plane itself.
+	PermCluster
+)
+
+// Kind says how a route's requests behave.
+type Kind int
+
+// Kinds of routes.
+const (
+	// KindPlain answers within the request limit.
+	KindPlain Kind = iota
+	// KindWait may be asked to wait; such requests stay out of the latency
+	// histogram and have longer.
+	KindWait
+)
+
+// Route is one row of the API.
+type Route struct {
+	Method string
+	// Pattern is the path's template as OpenAPI writes it.
+	Pattern string
+	// Operation is the operationId in the OpenAPI document.
+	Operation  string
+	Permission Permission
+	Kind       Kind
+	// Query lists the parameters that it takes; any other is refused.
+	Query []string
+
+	handle handler
+}
+
+// reading are the query parameters of every read of state, listing those of
+// every list.
+var (
+	reading = []string{"min_index", "consistency"}
+	listing = append([]string{"limit", "cursor"}, reading...)
+)
+
+const (
+	tenantsPath  = wire.Prefix + "/tenants"
+	tenantPath   = tenantsPath + "/{tenant}"
+	fleetsPath   = tenantPath + "/fleets"
+	fleetPath    = fleetsPath + "/{fleet}"
+	servicesPath = tenantPath + "/endpoints"
+	servicePath  = servicesPath + "/{service}"
+	proxiesPath  = tenantPath + "/proxies"
+	proxyPath    = proxiesPath + "/{proxy}"
+	clusterPath  = wire.Prefix + "/cluster"
+)
+
+// routes is the table of everything that the server answers.
+func routes() []Route {
+	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
+	return []Route{
+		{get, "/health", "getHealth", PermNone, KindPlain, nil, (*Server).health},
+		{get, "/ready", "getReady", PermNone, KindPlain, nil, (*Server).ready},
+		{get, "/version", "getVersion", PermView, KindPlain, nil, (*Server).version},
+		{get, wire.Prefix + "/openapi.json", "getOpenAPI", PermView, KindPlain, nil, (*Server).openAPI},
+
+		{get, tenantsPath, "listTenants", PermView, KindPlain, listing, read(listTenants)},
+		{get, tenantPath, "getTenant", PermView, KindPlain, reading, read(getTenant)},
+		{put, tenantPath, "putTenant", PermTenants, KindPlain, nil, (*Server).putTenant},
+		{del, tenantPath, "deleteTenant", PermTenants, KindPlain, nil, (*Server).deleteTenant},
+
+		{get, fleetsPath, "listFleets", PermView, KindPlain, listing, read(listFleets)},
+		{get, fleetPath, "getFleet", PermView, KindPlain, reading, read(getFleet)},
+		{put, fleetPath, "putFleet", PermOperate, KindPlain, nil, (*Server).putFleet},
+		{del, fleetPath, "deleteFleet", PermOperate, KindPlain, []string{"force"}, (*Server).deleteFleet},
+		{
+			post, fleetPath + "/changes", "changeFleet", PermOperate, KindPlain,
+			[]string{"dry_run", "force", "content"}, (*Server).changeFleet,
+		},
+		{
+			post, fleetPath + "/rollback", "rollbackFleet", PermOperate, KindPlain,
+			[]string{"dry_run", "force", "content"}, (*Server).rollbackFleet,
+		},
+		{
+			get, fleetPath + "/resources", "listResources", PermView, KindPlain,
+			with(listing, "type", "revision"), read(listResources),
+		},
+		{
+			get, fleetPath + "/resources/{type}/{name}", "getResource", PermView, KindPlain,
+			with(reading, "revision"), read(getResource),
+		},
+		{get, fleetPath + "/revisions", "listRevisions", PermView, KindPlain, listing, read(listRevisions)},
+		{get, fleetPath + "/revisions/{revision}", "getRevision", PermView, KindPlain, reading, read(getRevision)},
+		{
+			get, fleetPath + "/revisions/{revision}/diff", "diffRevisions", PermView, KindPlain,
+			with(reading, "from", "content"), read(diffRevisions),
+		},
+		{
+			get, fleetPath + "/status", "getFleetStatus", PermView, KindWait,
+			with(reading, "revision", "wait"), read(fleetStatus),
+		},
+
+		{get, servicesPath, "listEndpoints", PermView, KindPlain, listing, read(listEndpoints)},
+		{get, servicePath, "getEndpoints", PermView, KindPlain, reading, read(getEndpoints)},
+		{put, servicePath, "putEndpoints", PermOperate, KindPlain, nil, (*Server).putEndpoints},
+		{del, servicePath, "deleteEndpoints", PermOperate, KindPlain, nil, (*Server).deleteEndpoints},
+
+		{
+			get, proxiesPath, "listProxies", PermView, KindPlain,
+			with(listing, "fleet", "status"), read(listProxies),
+		},
+		{get, proxyPath, "getProxy", PermView, KindPlain, reading, read(getProxy)},
+		{del, proxyPath, "deleteProxy", PermOperate, KindPlain, nil, (*Server).deleteProxy},
+		{
+			get, tenantPath + "/history", "listHistory", PermView, KindPlain,
+			with(listing, "fleet", "kind", "by", "since", "until"), read(listHistory),
+		},
+
+		{get, clusterPath, "getCluster", PermView, KindPlain, reading, read(getCluster)},
+		{post, clusterPath + "/leader", "transferLeader", PermCluster, KindPlain, nil, (*Server).transferLeader},
+		{del, clusterPath + "/nodes/{node}", "removeNode", PermCluster, KindPlain, nil, (*Server).removeNode},
+	}
+}
+
+func with(base []string, more ...string) []string {
+	return append(more, base...)
+}

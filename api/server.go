@@ -1,0 +1,161 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzhttp"
+
+	"github.com/org/envoy-control-plane/api/openapi"
+	"github.com/org/envoy-control-plane/api/wire"
+)
+
+// Config is what an operator decides about the API.
+type Config struct {
+	// Version and Commit are of the build.
+	Version, Commit string
+	// JWTSecret verifies HS256 tokens; empty: no authentication.
+	JWTSecret []byte
+	// RequestLimit bounds the handling of a request; 30 s when zero. A wait
+	// adds to it.
+	RequestLimit time.Duration
+	// DefaultPoll is how often a wait looks again; 50 ms when zero.
+	DefaultPoll time.Duration
+}
+
+// Server answers the REST API.
+type Server struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	auth    Authenticator
+	router  *router
+	metrics *metrics
+	openapi []byte
+	http    *http.Server
+
+	drain    sync.Once
+	draining chan struct{}
+}
+
+// New returns a Server. It listens nowhere and starts nothing.
+func New(cfg Config, deps Deps) (*Server, error) {
+	if cfg.RequestLimit == 0 {
+		cfg.RequestLimit = 30 * time.Second
+	}
+	if cfg.DefaultPoll == 0 {
+		cfg.DefaultPoll = 50 * time.Millisecond
+	}
+	doc, err := openapi.JSON()
+	if err != nil {
+		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+	}
+	m, err := newMetrics(deps.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, deps: deps, log: deps.Log, auth: deps.Auth,
+		router: newRouter(routes()), metrics: m, openapi: doc, draining: make(chan struct{}),
+	}
+	if s.auth == nil {
+		s.auth = newAuthenticator(cfg.JWTSecret)
+	}
+	handler, err := s.handler()
+	if err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelDebug),
+		ConnState:         m.connState,
+	}
+	return s, nil
+}
+
+func (s *Server) handler() (http.Handler, error) {
+	compress, err := gzhttp.NewWrapper(
+		gzhttp.MinSize(1024),
+		gzhttp.ContentTypes([]string{wire.MediaJSON, wire.MediaProblem}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
+	return compress(http.HandlerFunc(s.serve)), nil
+}
+
+// Handler returns the whole API, for a listener of the caller's.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
+// Serve answers connections of a listener until Shutdown is called or the
+// context ends, and closes the listener. It returns after requests in flight
+// have been answered or, once the context has ended, cut off.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(ln) }()
+	select {
+	case err := <-served:
+		if !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the API: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		s.startDraining()
+		_ = s.http.Close() // the context's end asked for it
+		<-served
+		return nil
+	}
+}
+
+// Shutdown takes no new requests, tells waiting ones to ask another node and
+// lets the others finish until the context ends; then it cuts them off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.startDraining()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close() // the first error says it
+		return fmt.Errorf("shut the API down: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) startDraining() { s.drain.Do(func() { close(s.draining) }) }
+
+func (s *Server) health(*call) (*answer, error) {
+	return &answer{status: http.StatusOK, body: wire.Health{Status: "ok"}}, nil
+}
+
+// ready answers 200 once every part is OK.
+func (s *Server) ready(*call) (*answer, error) {
+	body := wire.Ready{Ready: true, Node: s.deps.Cluster.NodeID(), Parts: []wire.Part{}}
+	if s.deps.Ready != nil {
+		body.Parts = append(body.Parts, s.deps.Ready()...)
+	}
+	for _, p := range body.Parts {
+		body.Ready = body.Ready && p.OK
+	}
+	status := http.StatusOK
+	if !body.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	return &answer{status: status, body: body}, nil
+}
+
+func (s *Server) version(*call) (*answer, error) {
+	return &answer{status: http.StatusOK, body: wire.Version{
+		Version: s.cfg.Version, Commit: s.cfg.Commit, Go: runtime.Version(),
+	}}, nil
+}
+
+func (s *Server) openAPI(*call) (*answer, error) {
+	return &answer{status: http.StatusOK, raw: s.openapi}, nil
+}
