@@ -89,6 +89,10 @@ deploy-check: $(KUBECTL_VALIDATE) ## Check the deployment files against Kubernet
 	  $(filter-out %/kustomization.yaml,$(wildcard deploy/k8s/*.yaml deploy/k8s/*/*.yaml))
 	$(GO) test ./deploy
 
+.PHONY: image
+image: ## Build the container image
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" -t envoy-control-plane:$(VERSION) .
+
 .PHONY: bench
 bench: ## Run the benchmarks of the packages: BENCH=pattern
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PACKAGES)
