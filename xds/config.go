@@ -1,0 +1,82 @@
+package xds
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// Config is what an operator may decide. Zero values mean the defaults.
+type Config struct {
+	// NodeID and NodeStart (nanoseconds since the Unix epoch) name this
+	// process in the streams that it registers.
+	NodeID    string
+	NodeStart int64
+
+	// DefaultTenant owns proxies that name none. Default "default".
+	DefaultTenant string
+
+	// GateTimeout is how long a step of an ordered change waits for the
+	// acknowledgement of the one before. Default 5 s.
+	GateTimeout time.Duration
+
+	// WarmingGrace is how long an aggregated stream may ask for endpoints and
+	// not for clusters before it is taken for one of a warming Envoy, which
+	// needs its endpoints again. Default 1 s.
+	WarmingGrace time.Duration
+
+	// ReportInterval is the time between batches of registrations. Default
+	// 100 ms.
+	ReportInterval time.Duration
+
+	// MaxRecvMsgSize bounds one request. Default 64 MiB: a reconnect in the
+	// delta protocol lists every name and version.
+	MaxRecvMsgSize int
+
+	// MaxNames bounds the names in one request and in one subscription.
+	// Default 100,000.
+	MaxNames int
+}
+
+func (c Config) withDefaults() Config {
+	def(&c.DefaultTenant, "default")
+	def(&c.GateTimeout, 5*time.Second)
+	def(&c.WarmingGrace, time.Second)
+	def(&c.ReportInterval, 100*time.Millisecond)
+	def(&c.MaxRecvMsgSize, 64<<20)
+	def(&c.MaxNames, 100_000)
+	return c
+}
+
+func def[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// Deps are the parts that a Server works with.
+type Deps struct {
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+	// Cluster takes the commands that register proxies. Nil: none are made.
+	Cluster Proposer
+	// Identify decides whose stream it is. Nil: the node's own word, see
+	// contract.md.
+	Identify func(context.Context, *corev3.Node) (Identity, error)
+}
+
+// Proposer is what this package needs from the cluster.
+type Proposer interface {
+	Propose(context.Context, *fsmpb.Command) (*fsmpb.Result, error)
+}
+
+// Identity says which proxy a stream belongs to.
+type Identity struct {
+	Tenant, Fleet, Proxy string
+}

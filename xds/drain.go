@@ -1,0 +1,71 @@
+package xds
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+)
+
+// Pace of a drain: streams end in steps spread over most of the time that the
+// context leaves, at most maxDrain.
+const (
+	drainStep = 20 * time.Millisecond
+	maxDrain  = 10 * time.Second
+)
+
+// Drain refuses new streams, ends those that are open in small steps, so that
+// their proxies do not all come to another node at once, and waits until
+// their ends are reported. It returns when that is done or the context ends.
+func (s *Server) Drain(ctx context.Context) {
+	s.draining.Store(true)
+	spread := maxDrain
+	if deadline, ok := ctx.Deadline(); ok {
+		spread = min(spread, time.Until(deadline)/2)
+	}
+	steps := max(1, int(spread/drainStep))
+	perStep := s.Streams()/steps + 1
+	for {
+		open := s.tracked()
+		if len(open) == 0 {
+			break
+		}
+		for _, st := range open[:min(perStep, len(open))] {
+			st.end(errDraining())
+		}
+		if !sleep(ctx, drainStep) {
+			return
+		}
+	}
+	for !s.reporter.idle() && sleep(ctx, drainStep) {
+	}
+}
+
+func (s *Server) tracked() []*stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.open))
+}
+
+// ender is what gRPC's server streams can do beyond their public interface.
+type ender interface{ WriteStatus(*status.Status) error }
+
+// end ends the stream from outside of its handler, which is blocked reading
+// and returns when gRPC has taken the stream down.
+func (st *stream) end(err error) {
+	st.mu.Lock()
+	st.closed, st.reason = true, err
+	st.mu.Unlock()
+	if t, ok := grpc.ServerTransportStreamFromContext(st.rpc.Context()).(ender); ok {
+		_ = t.WriteStatus(status.Convert(err)) // a stream that is gone needs no status
+		return
+	}
+	// What cannot be encoded ends a stream too, if with a less telling status.
+	_ = st.rpc.SendMsg(unsendable{err})
+}
+
+// unsendable is a message that cannot be encoded.
+type unsendable struct{ error }

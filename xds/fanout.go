@@ -1,0 +1,181 @@
+package xds
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// dirt is what has changed since the fan-out looked last. Applied writes it
+// on the Raft goroutine and waits for nothing.
+type dirt struct {
+	mu       sync.Mutex
+	state    *fsm.State
+	all      bool
+	fleets   map[fleetKey]struct{}
+	services map[serviceKey]struct{}
+	signal   chan struct{} // capacity 1
+}
+
+func newDirt() *dirt {
+	return &dirt{
+		fleets: map[fleetKey]struct{}{}, services: map[serviceKey]struct{}{},
+		signal: make(chan struct{}, 1),
+	}
+}
+
+// Applied tells the server of a new state and of what changed; nil events
+// mean that everything may have. It never blocks.
+func (s *Server) Applied(st *fsm.State, events []*fsmpb.Event) {
+	d := s.dirt
+	d.mu.Lock()
+	d.state = st
+	if events == nil {
+		d.all = true
+	}
+	for _, e := range events {
+		d.note(e)
+	}
+	d.mu.Unlock()
+	s.reporter.observe(st, events)
+	select {
+	case d.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (d *dirt) note(e *fsmpb.Event) {
+	switch data := e.Data.(type) {
+	case *fsmpb.Event_RevisionCreated, *fsmpb.Event_FleetPut, *fsmpb.Event_FleetDeleted:
+		d.fleets[fleetKey{e.Tenant, e.Fleet}] = struct{}{}
+	case *fsmpb.Event_EndpointsPut:
+		d.services[serviceKey{e.Tenant, data.EndpointsPut.Service}] = struct{}{}
+	case *fsmpb.Event_EndpointsDeleted:
+		d.services[serviceKey{e.Tenant, data.EndpointsDeleted.Service}] = struct{}{}
+	}
+}
+
+// work is one helping of dirt.
+type work struct {
+	state    *fsm.State
+	all      bool
+	fleets   map[fleetKey]struct{}
+	services map[serviceKey]struct{}
+}
+
+func (d *dirt) take() work {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := work{d.state, d.all, d.fleets, d.services}
+	d.all = false
+	d.fleets, d.services = map[fleetKey]struct{}{}, map[serviceKey]struct{}{}
+	return w
+}
+
+// fanOut spreads changes until the context ends.
+func (s *Server) fanOut(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.dirt.signal:
+		}
+		w := s.dirt.take()
+		if w.state == nil {
+			continue
+		}
+		for _, st := range s.hub.spread(w) {
+			st.pump(false)
+		}
+		if w.all {
+			s.reporter.compare(w.state)
+		}
+		s.seen.set(w.state.Index())
+	}
+}
+
+// spread brings views and groups up to a state and returns the streams that
+// have something to look at, some of them twice.
+func (h *hub) spread(w work) []*stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.advance(w.state, w.all)
+	var due []*stream
+	for _, s := range h.dirtyScopes(w) {
+		changed, first := h.renew(s)
+		for st := range s.streams {
+			if first || st.wants(changed) {
+				due = append(due, st)
+			}
+		}
+	}
+	for _, g := range h.dirtyGroups(w) {
+		if h.renewGroup(g) {
+			due = slices.AppendSeq(due, maps.Keys(g.streams))
+		}
+	}
+	return due
+}
+
+func (h *hub) dirtyScopes(w work) []*scope {
+	if w.all {
+		return slices.Collect(maps.Values(h.scopes))
+	}
+	var out []*scope
+	for key := range w.fleets {
+		if s, ok := h.scopes[key]; ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (h *hub) dirtyGroups(w work) []*group {
+	if w.all {
+		return slices.Collect(maps.Values(h.groups))
+	}
+	found := map[*group]struct{}{}
+	for key := range w.services {
+		maps.Copy(found, h.byService[key])
+		maps.Copy(found, h.byService[serviceKey{key.tenant, ""}])
+	}
+	return slices.Collect(maps.Keys(found))
+}
+
+// watermark is the newest index that the fan-out has worked through.
+type watermark struct {
+	mu    sync.Mutex
+	index uint64
+	moved chan struct{}
+}
+
+func newWatermark() *watermark { return &watermark{moved: make(chan struct{})} }
+
+func (m *watermark) set(index uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.index = index
+	close(m.moved)
+	m.moved = make(chan struct{})
+}
+
+// reach waits until the fan-out has worked through an index.
+func (m *watermark) reach(ctx context.Context, index uint64) error {
+	for {
+		m.mu.Lock()
+		at, moved := m.index, m.moved
+		m.mu.Unlock()
+		if at >= index {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fsm.Refusal(fsm.CodeTimeout, "xds has index %d, not yet %d", at, index)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package xds
+
+import (
+	"slices"
+
+	"github.com/org/envoy-control-plane/fsm"
+)
+
+// protocol is one of the two forms of xDS.
+type protocol uint8
+
+const (
+	stateOfTheWorld protocol = iota
+	delta
+)
+
+func (p protocol) String() string {
+	if p == delta {
+		return "delta"
+	}
+	return "sotw"
+}
+
+// frameKey is what decides a frame's bytes, next to the content that it leads
+// to.
+type frameKey struct {
+	protocol protocol
+	from     *content
+	forced   *subscription
+}
+
+// frame is one response, encoded once and shared by the streams that are due
+// the same. Only the nonce is missing from its bytes.
+type frame struct {
+	protocol protocol
+	to       *content
+	diff     diff
+	// body is nil when there is nothing to say: a stream then moves to `to`
+	// in silence.
+	body []byte
+	// services are asked for by the clusters that the frame changes.
+	services *subscription
+
+	// doubts are what proxies may have after they rejected the frame, by what
+	// they had before; guarded by to.mu.
+	doubts map[*content]*content
+}
+
+// encoder makes frames.
+type encoder struct {
+	identifier string // control_plane.identifier
+	metrics    *metrics
+}
+
+// frame returns the response that leads a stream to `to`, from the content
+// that it has (nil: nothing). Empty responses are made when must is set.
+func (e *encoder) frame(p protocol, from, to *content, forced *subscription, must bool) *frame {
+	if must || from != nil && from.private {
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		return e.encode(p, from, to, forced, must)
+	}
+	key := frameKey{p, from, forced}
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	if f, ok := to.frames[key]; ok {
+		return f
+	}
+	f := e.encode(p, from, to, forced, false)
+	if !to.retired && !to.private {
+		if to.frames == nil || len(to.frames) >= maxRemembered {
+			to.frames = map[frameKey]*frame{}
+		}
+		to.frames[key] = f
+	}
+	return f
+}
+
+// encode makes a frame; to.mu is held.
+func (e *encoder) encode(p protocol, from, to *content, forced *subscription, must bool) *frame {
+	f := &frame{protocol: p, to: to, diff: compare(from, to, forced)}
+	if to.kind.url == fsm.TypeCluster {
+		if names := f.diff.services(); len(names) > 0 {
+			f.services = &subscription{names: names}
+		}
+	}
+	switch {
+	case p == delta && (must || !f.diff.empty()):
+		f.body = e.delta(f)
+	case p == stateOfTheWorld && to.kind.full && (must || !f.diff.empty()):
+		if to.fullOut == nil {
+			to.fullOut = e.state(to, to.items, nil)
+			e.metrics.encoded.Inc()
+		}
+		f.body = to.fullOut
+		return f
+	case p == stateOfTheWorld && !to.kind.full:
+		f.body = e.partial(f)
+	}
+	if f.body != nil {
+		e.metrics.encoded.Inc()
+	}
+	return f
+}
+
+// partial makes the response for types of which a response may hold only what
+// changed; nil when it would hold nothing.
+func (e *encoder) partial(f *frame) []byte {
+	var gone []string
+	if f.to.kind.isEndpoints() {
+		gone = f.diff.removed
+	}
+	if len(f.diff.changed)+len(gone) == 0 {
+		return nil
+	}
+	return e.state(f.to, f.diff.changed, gone)
+}
+
+// names returns the names that a frame speaks of.
+func (f *frame) names() []string {
+	names := make([]string, 0, len(f.diff.changed)+len(f.diff.removed))
+	for _, i := range f.diff.changed {
+		names = append(names, i.name)
+	}
+	return append(names, f.diff.removed...)
+}
+
+func (f *frame) speaksOf(name string) bool {
+	return find(f.diff.changed, name) != nil || slices.Contains(f.diff.removed, name)
+}
+
+// version is how a frame's content is called in reports: version_info in the
+// state of the world, else the newest version in it.
+func (f *frame) version() string {
+	if f.protocol == stateOfTheWorld {
+		return f.to.digest()
+	}
+	if v := newest(f.diff.changed); v != "" {
+		return v
+	}
+	return newest(f.to.items)
+}
+
+// doubt returns what a proxy that had `from` and rejected the frame may have:
+// nobody knows for the names that the frame spoke of.
+func (f *frame) doubt(from *content) *content {
+	f.to.mu.Lock()
+	defer f.to.mu.Unlock()
+	if c, ok := f.doubts[from]; ok {
+		return c
+	}
+	var unsure []*item
+	for _, name := range sortedSet(f.names()) {
+		unsure = append(unsure, &item{name: name, state: doubtful})
+	}
+	var had []*item
+	if from != nil {
+		had = from.items
+	}
+	c := newContent(f.to.kind, overlay(had, unsure), f.to.whole)
+	if from != nil && from.private {
+		c.private = true
+		return c
+	}
+	if f.doubts == nil || len(f.doubts) >= maxRemembered {
+		f.doubts = map[*content]*content{}
+	}
+	f.doubts[from] = c
+	return c
+}

@@ -1,0 +1,215 @@
+package xds
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// handle takes in one request. What the stream is due afterwards is up to
+// pump. An error ends the stream.
+func (st *stream) handle(r *request) error {
+	if r.tooMany {
+		return status.Errorf(codes.ResourceExhausted,
+			"a request names at most %d resources; split the fleet or raise the limit", r.limit)
+	}
+	k, err := st.kindOf(r)
+	if err != nil {
+		return err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	t := st.find(k.url)
+	first := t == nil
+	if first {
+		if t, err = st.add(k); err != nil {
+			return err
+		}
+	}
+	if st.protocol == delta {
+		return st.handleDelta(t, r, first)
+	}
+	return st.handleState(t, r, first)
+}
+
+func (st *stream) kindOf(r *request) (*kind, error) {
+	if st.only == nil {
+		if r.typeURL == "" {
+			return nil, status.Error(codes.InvalidArgument, "an aggregated request needs a type_url")
+		}
+		return st.server.kinds.of(r.typeURL), nil
+	}
+	if r.typeURL != "" && r.typeURL != st.only.url {
+		return nil, status.Errorf(codes.InvalidArgument, "this service serves %s, not %s", st.only.url, r.typeURL)
+	}
+	return st.only, nil
+}
+
+// handleState takes in a state-of-the-world request: it names everything
+// that the stream wants.
+func (st *stream) handleState(t *subscribed, r *request, first bool) error {
+	answered := false
+	if !first {
+		answered = st.answer(t, r)
+	}
+	names := sortedSet(r.names)
+	star, starred := slices.BinarySearch(names, "*")
+	if starred {
+		names = slices.Delete(names, star, star+1)
+	}
+	if first {
+		t.implicit = len(r.names) == 0
+	} else if len(r.names) > 0 {
+		t.implicit = false // a list that has been given once counts from then on
+	}
+	old := t.sub
+	st.subscribe(t, st.server.subs.intern(starred || t.implicit, names))
+	if first {
+		t.claim, t.owed = r.version, t.kind.full
+		return nil
+	}
+	if old != t.sub {
+		st.forceAsked(t, without(names, old.names), nil)
+		t.owed = t.owed || t.kind.full && t.sub.wildcard && !old.wildcard
+	}
+	// The proxy repeats an accepted response's nonce: it asks again, which
+	// Envoy does when a warming cluster needs its endpoints.
+	if !answered && !t.lastNack && t.lastNonce.is(r.nonce) {
+		t.refresh = true
+	}
+	return nil
+}
+
+// handleDelta takes in a delta request: it says what is wanted from now on
+// and what no longer.
+func (st *stream) handleDelta(t *subscribed, r *request, first bool) error {
+	if !first {
+		st.answer(t, r)
+	}
+	plus, plusStar := splitStar(r.subscribe)
+	minus, minusStar := splitStar(r.unsubscribe)
+	if first {
+		t.implicit = len(r.subscribe) == 0
+		st.subscribe(t, st.server.subs.intern(t.implicit || plusStar, plus))
+		st.begin(t, r.initial)
+		return nil
+	}
+	if len(plus)+len(minus) == 0 && !plusStar && !minusStar {
+		return nil
+	}
+	old := t.sub
+	wildcard := old.wildcard && !minusStar || plusStar
+	names := merge(old.names, plus, minus)
+	if len(names) > st.server.config.MaxNames {
+		return status.Errorf(codes.ResourceExhausted, "a stream names at most %d resources of a type", st.server.config.MaxNames)
+	}
+	st.subscribe(t, st.server.subs.intern(wildcard, names))
+	st.forceAsked(t, plus, minus)
+	t.owed = t.owed || plusStar
+	return nil
+}
+
+// splitStar returns the names other than the wildcard's, as a sorted set, and
+// whether it was among them.
+func splitStar(names []string) ([]string, bool) {
+	names = sortedSet(names)
+	i, found := slices.BinarySearch(names, "*")
+	if found {
+		names = slices.Delete(names, i, i+1)
+	}
+	return names, found
+}
+
+// forceAsked sees to it that a name that was just subscribed to is answered
+// even if the proxy had it, and that one which is unsubscribed from but stays
+// covered by a wildcard is told again. Asking for what it rejected is asking
+// for another attempt.
+func (st *stream) forceAsked(t *subscribed, plus, minus []string) {
+	var again []string
+	for _, name := range plus {
+		if t.sent.find(name) != nil {
+			again = append(again, name)
+		}
+		if t.parked != nil && t.parked.speaksOf(name) {
+			t.parked = nil
+		}
+	}
+	if t.sub.wildcard {
+		again = append(again, without(minus, plus)...)
+	}
+	if len(again) > 0 {
+		t.force(&subscription{names: sortedSet(again)})
+	}
+}
+
+// begin starts a type on a delta stream with what the proxy says it has.
+func (st *stream) begin(t *subscribed, initial []named) {
+	if len(initial) == 0 {
+		t.owed = t.sub.wildcard
+		return
+	}
+	slices.SortFunc(initial, func(a, b named) int { return strings.Compare(a.name, b.name) })
+	items := make([]*item, 0, len(initial))
+	for i, n := range initial {
+		if i > 0 && n.name == initial[i-1].name || !t.sub.wildcard && !t.sub.has(n.name) {
+			continue
+		}
+		items = append(items, &item{name: n.name, version: n.version, hash: versionHash(n.version), state: claimed})
+	}
+	t.sent = newContent(t.kind, items, t.sub.wildcard)
+	t.sent.private = true
+}
+
+// answer takes in the ACK or NACK that a request is, if it is one: the nonce
+// must be that of the response under way on this stream.
+func (st *stream) answer(t *subscribed, r *request) bool {
+	if t.out == nil || !t.outNonce.is(r.nonce) {
+		return false
+	}
+	f, prior, now := t.out, t.prior, time.Now()
+	st.unacked -= len(f.body)
+	t.out, t.prior, t.lastNonce, t.lastNack = nil, nil, t.outNonce, r.rejected
+	if r.rejected {
+		st.nack(t, f, prior, r, now)
+		return true
+	}
+	t.kind.metrics.acks.Inc()
+	t.kind.metrics.pushToAck.Observe(now.Sub(t.outAt).Seconds())
+	t.lastAcked, t.ackedAt = f.version(), now
+	st.accept(t, f.to)
+	return true
+}
+
+// accept notes that the proxy has a content.
+func (st *stream) accept(t *subscribed, c *content) {
+	t.acked = c
+	t.ackedRevision = max(t.ackedRevision, c.revision())
+	fresh := !t.attempted
+	t.attempted = true
+	if t.parked != nil {
+		return // the rejected rest is still out
+	}
+	if t.rejected != nil {
+		t.rejected = nil
+		st.server.reporter.recovered(st, t.kind, c.revision())
+	} else if fresh {
+		st.server.reporter.recoverStale(st, t.kind, c.revision())
+	}
+}
+
+// nack parks a rejected response.
+func (st *stream) nack(t *subscribed, f *frame, prior *content, r *request, now time.Time) {
+	t.kind.metrics.rejections.Inc()
+	t.attempted = true
+	if t.sent == f.to {
+		t.sent = f.doubt(prior)
+	}
+	t.parked, t.parkedAt, t.parkedTo = f, nil, nil
+	t.rejected = &rejection{version: f.version(), detail: r.rejectText, at: now}
+	st.server.reporter.rejected(st, t.kind, f, t.sentRevision, r.rejectText)
+	st.server.log.Warn("proxy rejected a response", "tenant", st.id.Tenant, "fleet", st.id.Fleet,
+		"proxy", st.id.Proxy, "type", t.kind.name, "revision", t.sentRevision, "detail", r.rejectText)
+}

@@ -1,0 +1,222 @@
+package xds
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/org/envoy-control-plane/fsm"
+)
+
+// fleetKey names a fleet of a tenant.
+type fleetKey struct{ tenant, fleet string }
+
+// scope is a fleet as its streams see it. It lives while it has streams.
+type scope struct {
+	key fleetKey
+	// view is nil until the fleet has a revision. It stays when the fleet is
+	// deleted: its proxies keep what they have.
+	view atomic.Pointer[view]
+
+	// guarded by hub.mu
+	streams map[*stream]struct{}
+}
+
+// serviceKey names a service of a tenant.
+type serviceKey struct{ tenant, service string }
+
+// group is all streams of a tenant with the same subscription to endpoints.
+type group struct {
+	tenant  string
+	sub     *subscription
+	content atomic.Pointer[content]
+
+	// guarded by hub.mu
+	streams map[*stream]struct{}
+}
+
+type groupKey struct {
+	tenant string
+	sub    *subscription
+}
+
+// hub finds the streams that a change concerns.
+type hub struct {
+	kinds *kinds
+
+	mu     sync.Mutex
+	state  *fsm.State // newest that the hub has seen
+	scopes map[fleetKey]*scope
+	groups map[groupKey]*group
+	// byService is the reverse index of the groups' names; under the empty
+	// service stand the groups with a wildcard.
+	byService map[serviceKey]map[*group]struct{}
+}
+
+func newHub(ks *kinds) *hub {
+	return &hub{
+		kinds:  ks,
+		scopes: map[fleetKey]*scope{}, groups: map[groupKey]*group{},
+		byService: map[serviceKey]map[*group]struct{}{},
+	}
+}
+
+// advance makes a state the newest, unless a newer one was seen. A state
+// after a restore of the cluster may have any index, so whatever comes with
+// `anew` is taken.
+func (h *hub) advance(st *fsm.State, anew bool) {
+	if h.state == nil || anew || st.Index() >= h.state.Index() {
+		h.state = st
+	}
+}
+
+// join adds a stream to its fleet.
+func (h *hub) join(key fleetKey, st *stream) *scope {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, ok := h.scopes[key]
+	if !ok {
+		s = &scope{key: key, streams: map[*stream]struct{}{}}
+		h.scopes[key] = s
+		h.renew(s)
+	}
+	s.streams[st] = struct{}{}
+	return s
+}
+
+func (h *hub) leave(s *scope, st *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(s.streams, st)
+	if len(s.streams) == 0 && h.scopes[s.key] == s {
+		delete(h.scopes, s.key)
+	}
+}
+
+// renew makes the newest view of a fleet. It returns the types that changed,
+// and whether it is the first view.
+func (h *hub) renew(s *scope) (changed []string, first bool) {
+	if h.state == nil {
+		return nil, false
+	}
+	r, ok := h.state.Revision(s.key.tenant, s.key.fleet, 0)
+	if !ok {
+		return nil, false
+	}
+	old := s.view.Load()
+	if old != nil && old.source == r {
+		return nil, false
+	}
+	v, changed := newView(h.kinds, r, old)
+	s.view.Store(v)
+	return changed, old == nil
+}
+
+// joinGroup adds a stream to those with the same subscription to endpoints.
+// Its tenant's endpoints are looked up now, if it is the first.
+func (h *hub) joinGroup(tenant string, sub *subscription, st *stream) *group {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := groupKey{tenant, sub}
+	g, ok := h.groups[key]
+	if !ok {
+		g = &group{tenant: tenant, sub: sub, streams: map[*stream]struct{}{}}
+		h.groups[key] = g
+		for _, name := range g.indexed() {
+			k := serviceKey{tenant, name}
+			if h.byService[k] == nil {
+				h.byService[k] = map[*group]struct{}{}
+			}
+			h.byService[k][g] = struct{}{}
+		}
+		h.renewGroup(g)
+	}
+	g.streams[st] = struct{}{}
+	return g
+}
+
+// indexed returns the names that a group is found by.
+func (g *group) indexed() []string {
+	if g.sub.wildcard {
+		return append([]string{""}, g.sub.names...)
+	}
+	return g.sub.names
+}
+
+func (h *hub) leaveGroup(g *group, st *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(g.streams, st)
+	if len(g.streams) > 0 {
+		return
+	}
+	delete(h.groups, groupKey{g.tenant, g.sub})
+	for _, name := range g.indexed() {
+		k := serviceKey{g.tenant, name}
+		delete(h.byService[k], g)
+		if len(h.byService[k]) == 0 {
+			delete(h.byService, k)
+		}
+	}
+}
+
+// renewGroup looks up a group's endpoints anew; it reports whether anything
+// changed.
+func (h *hub) renewGroup(g *group) bool {
+	if h.state == nil {
+		return false
+	}
+	old := g.content.Load()
+	var items []*item
+	if g.sub.wildcard {
+		for e := range h.state.EndpointsOf(g.tenant, "") {
+			items = append(items, keep(old, itemOfEndpoints(e)))
+		}
+	}
+	named := make([]*item, 0, len(g.sub.names))
+	for _, name := range g.sub.names {
+		i := &item{name: name, state: absent}
+		if e, ok := h.state.Endpoints(g.tenant, name); ok {
+			i = itemOfEndpoints(e)
+		}
+		named = append(named, keep(old, i))
+	}
+	items = overlay(items, named)
+	if old != nil && sameItems(old.items, items) {
+		return false
+	}
+	g.content.Store(newContent(h.kinds.of(fsm.TypeEndpoints), items, g.sub.wildcard))
+	if old != nil {
+		old.retire()
+	}
+	return true
+}
+
+// keep returns the old item of a name when it is equal to the new one.
+func keep(old *content, i *item) *item {
+	if was := old.find(i.name); was != nil && was.sameAs(i) && was.version == i.version {
+		return was
+	}
+	return i
+}
+
+// streams returns the streams of a tenant ("": of all), of one fleet when it
+// is named.
+func (h *hub) streams(tenant, fleet string) []*stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []*stream
+	if tenant != "" && fleet != "" {
+		if s, ok := h.scopes[fleetKey{tenant, fleet}]; ok {
+			out = slices.Collect(maps.Keys(s.streams))
+		}
+		return out
+	}
+	for key, s := range h.scopes {
+		if tenant == "" || key.tenant == tenant {
+			out = slices.AppendSeq(out, maps.Keys(s.streams))
+		}
+	}
+	return out
+}

@@ -1,0 +1,68 @@
+package xds
+
+import (
+	"github.com/org/envoy-control-plane/fsm"
+)
+
+// role is the part that a type plays in an ordered change.
+type role uint8
+
+const (
+	// roleFree types are never gated.
+	roleFree role = iota
+	roleCluster
+	roleListener
+	roleRoute
+)
+
+// kind is what the server knows about one resource type.
+type kind struct {
+	url  string
+	name string // label of metrics, short name
+	role role
+	// order in which a turn looks at the types of a stream.
+	order int
+	// full types are sent whole in the state-of-the-world protocol: what a
+	// response leaves out is deleted.
+	full bool
+	// live types are no part of a revision and do not count for being synced.
+	live    bool
+	metrics kindMetrics
+}
+
+func (k *kind) isEndpoints() bool { return k.url == fsm.TypeEndpoints }
+
+// kinds finds the kind of a type URL.
+type kinds struct {
+	known map[string]*kind
+	other kindMetrics
+}
+
+func newKinds(m *metrics) *kinds {
+	ks := &kinds{known: map[string]*kind{}, other: m.of("other")}
+	for i, k := range []kind{
+		{url: fsm.TypeCluster, role: roleCluster, full: true},
+		{url: fsm.TypeEndpoints, live: true},
+		{url: fsm.TypeSecret, live: true},
+		{url: fsm.TypeRuntime},
+		{url: fsm.TypeExtension},
+		{url: fsm.TypeListener, role: roleListener, full: true},
+		{url: fsm.TypeScopedRoute, role: roleRoute, full: true},
+		{url: fsm.TypeRoute, role: roleRoute},
+		{url: fsm.TypeVirtualHost, role: roleRoute},
+	} {
+		k.order, k.name = i, fsm.ShortType(k.url)
+		k.metrics = m.of(k.name)
+		ks.known[k.url] = &k
+	}
+	return ks
+}
+
+// of returns the kind of a type URL. Types that are not known by name are
+// served all the same; they share one metrics label.
+func (ks *kinds) of(url string) *kind {
+	if k, ok := ks.known[url]; ok {
+		return k
+	}
+	return &kind{url: url, name: fsm.ShortType(url), order: len(ks.known), metrics: ks.other}
+}

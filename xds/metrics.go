@@ -1,0 +1,58 @@
+package xds
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics holds the collectors of one Server.
+type metrics struct {
+	streams    *prometheus.GaugeVec
+	pushes     *prometheus.CounterVec
+	pushBytes  *prometheus.CounterVec
+	acks       *prometheus.CounterVec
+	rejections *prometheus.CounterVec
+	pushToAck  *prometheus.HistogramVec
+	encoded    prometheus.Counter
+	reports    *prometheus.CounterVec
+}
+
+// kindMetrics are the collectors of one type, looked up once.
+type kindMetrics struct {
+	pushes, pushBytes, acks, rejections prometheus.Counter
+	pushToAck                           prometheus.Observer
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "ecp_xds_streams", Help: "Open xDS streams.",
+		}, []string{"protocol"}),
+		pushes:     counter("ecp_xds_pushes_total", "Responses handed to streams.", "type"),
+		pushBytes:  counter("ecp_xds_push_bytes_total", "Bytes of responses handed to streams.", "type"),
+		acks:       counter("ecp_xds_acks_total", "Responses that proxies accepted.", "type"),
+		rejections: counter("ecp_xds_rejections_total", "Responses that proxies rejected.", "type"),
+		pushToAck: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "ecp_xds_push_to_ack_seconds", Help: "From sending a response to its ACK.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15},
+		}, []string{"type"}),
+		encoded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ecp_xds_frames_encoded_total", Help: "Distinct responses encoded; streams share them.",
+		}),
+		reports: counter("ecp_xds_reports_total", "Proxy reports by outcome.", "outcome"),
+	}
+	if reg != nil {
+		reg.MustRegister(m.streams, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports)
+	}
+	return m
+}
+
+func (m *metrics) of(kind string) kindMetrics {
+	return kindMetrics{
+		pushes:     m.pushes.WithLabelValues(kind),
+		pushBytes:  m.pushBytes.WithLabelValues(kind),
+		acks:       m.acks.WithLabelValues(kind),
+		rejections: m.rejections.WithLabelValues(kind),
+		pushToAck:  m.pushToAck.WithLabelValues(kind),
+	}
+}

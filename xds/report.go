@@ -1,0 +1,242 @@
+package xds
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// Bounds of a batch, and of what waits for one before reports of a stream
+// begin to replace each other.
+const (
+	maxBatchReports  = 500
+	maxBatchBytes    = 1 << 20
+	maxRejectedNames = 256
+	collapseAbove    = 2000
+)
+
+// reporter collects what streams go through and proposes it in batches.
+type reporter struct {
+	config  Config
+	deps    Deps
+	metrics *metrics
+	// state is the newest applied one.
+	state atomic.Pointer[fsm.State]
+
+	mu    sync.Mutex
+	queue []*report
+	// live holds the registrations of the open streams, to make them again
+	// should the cluster have dropped them.
+	live map[uint64]*fsmpb.ProxyReport
+	// waiting holds, by stream, the reports in the queue.
+	waiting map[uint64][]*report
+	// flying are the streams with reports in the batch being proposed.
+	flying map[uint64]struct{}
+	batch  uint64
+	signal chan struct{} // capacity 1
+}
+
+// report is one entry of the queue; a dropped one was replaced.
+type report struct {
+	*fsmpb.ProxyReport
+	dropped bool
+}
+
+func newReporter(c Config, d Deps, m *metrics) *reporter {
+	return &reporter{
+		config: c, deps: d, metrics: m,
+		live: map[uint64]*fsmpb.ProxyReport{}, waiting: map[uint64][]*report{},
+		flying: map[uint64]struct{}{}, signal: make(chan struct{}, 1),
+	}
+}
+
+func (r *reporter) connected(st *stream, h *hello) {
+	p := reportOf(st)
+	p.Report = &fsmpb.ProxyReport_Connected_{Connected: &fsmpb.ProxyReport_Connected{
+		Fleet: st.id.Fleet, Peer: st.peer, Protocol: st.protocol.String(),
+		Build: h.build, Locality: h.locality, Labels: h.labels,
+	}}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.live[st.number] = p
+	r.push(p)
+}
+
+func (r *reporter) disconnected(st *stream, reason string) {
+	p := reportOf(st)
+	p.Report = &fsmpb.ProxyReport_Disconnected_{Disconnected: &fsmpb.ProxyReport_Disconnected{Reason: reason}}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.live, st.number)
+	if len(r.queue) > collapseAbove {
+		if r.drop(st.number, func(*fsmpb.ProxyReport) bool { return true }) {
+			return // it was never registered
+		}
+	}
+	r.push(p)
+}
+
+func (r *reporter) rejected(st *stream, k *kind, f *frame, revision uint64, detail string) {
+	names := f.names()
+	p := reportOf(st)
+	p.Report = &fsmpb.ProxyReport_Rejected_{Rejected: &fsmpb.ProxyReport_Rejected{
+		TypeUrl: k.url, Version: f.version(), Detail: detail, Revision: revision,
+		Resources: names[:min(len(names), maxRejectedNames)],
+	}}
+	r.verdict(st.number, k, p)
+}
+
+func (r *reporter) recovered(st *stream, k *kind, revision uint64) {
+	p := reportOf(st)
+	p.Report = &fsmpb.ProxyReport_Recovered_{Recovered: &fsmpb.ProxyReport_Recovered{
+		TypeUrl: k.url, Revision: revision,
+	}}
+	r.verdict(st.number, k, p)
+}
+
+// recoverStale reports a recovery when the state still knows a rejection of
+// the type, by an earlier stream of the proxy.
+func (r *reporter) recoverStale(st *stream, k *kind, revision uint64) {
+	state := r.state.Load()
+	if state == nil {
+		return
+	}
+	p, ok := state.Proxy(st.id.Tenant, st.id.Proxy)
+	if ok && slices.ContainsFunc(p.Rejections, func(x *fsmpb.Rejection) bool { return x.TypeUrl == k.url }) {
+		r.recovered(st, k, revision)
+	}
+}
+
+// verdict queues a rejection or recovery. In a backlog only the last one of a
+// type stays.
+func (r *reporter) verdict(stream uint64, k *kind, p *fsmpb.ProxyReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) > collapseAbove {
+		r.drop(stream, func(old *fsmpb.ProxyReport) bool {
+			return old.GetRejected().GetTypeUrl() == k.url || old.GetRecovered().GetTypeUrl() == k.url
+		})
+	}
+	r.push(p)
+}
+
+func reportOf(st *stream) *fsmpb.ProxyReport {
+	return &fsmpb.ProxyReport{Tenant: st.id.Tenant, Id: st.id.Proxy, Stream: st.number}
+}
+
+// push queues a report; r.mu is held.
+func (r *reporter) push(p *fsmpb.ProxyReport) {
+	if r.deps.Cluster == nil {
+		return
+	}
+	e := &report{ProxyReport: p}
+	r.queue = append(r.queue, e)
+	r.waiting[p.Stream] = append(r.waiting[p.Stream], e)
+	select {
+	case r.signal <- struct{}{}:
+	default:
+	}
+}
+
+// drop removes waiting reports of a stream and says whether its registration
+// was among them; r.mu is held.
+func (r *reporter) drop(stream uint64, which func(*fsmpb.ProxyReport) bool) bool {
+	connect := false
+	r.waiting[stream] = slices.DeleteFunc(r.waiting[stream], func(e *report) bool {
+		if !which(e.ProxyReport) {
+			return false
+		}
+		e.dropped = true
+		connect = connect || e.GetConnected() != nil
+		r.metrics.reports.WithLabelValues("collapsed").Inc()
+		return true
+	})
+	if len(r.waiting[stream]) == 0 {
+		delete(r.waiting, stream)
+	}
+	return connect
+}
+
+// take removes the next batch from the queue, nil when there is none.
+func (r *reporter) take() []*fsmpb.ProxyReport {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var batch []*fsmpb.ProxyReport
+	size, n := 0, 0
+	for _, e := range r.queue {
+		if !e.dropped {
+			size += proto.Size(e.ProxyReport)
+			if len(batch) == maxBatchReports || len(batch) > 0 && size > maxBatchBytes {
+				break
+			}
+			batch = append(batch, e.ProxyReport)
+			r.flying[e.Stream] = struct{}{}
+			r.waiting[e.Stream] = r.waiting[e.Stream][1:]
+			if len(r.waiting[e.Stream]) == 0 {
+				delete(r.waiting, e.Stream)
+			}
+		}
+		n++
+	}
+	r.queue = slices.Delete(r.queue, 0, n)
+	if len(r.queue) == 0 {
+		r.queue = nil
+	}
+	return batch
+}
+
+// landed notes that the batch was applied.
+func (r *reporter) landed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.flying)
+}
+
+func (r *reporter) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue) == 0 && len(r.flying) == 0
+}
+
+// observe looks for open streams of this process that the cluster took for
+// lost: they are registered again. It is called while entries are applied.
+func (r *reporter) observe(st *fsm.State, events []*fsmpb.Event) {
+	r.state.Store(st)
+	for _, e := range events {
+		s := e.GetProxyDisconnected().GetStream()
+		if s == nil || s.Node != r.config.NodeID || s.NodeStart != r.config.NodeStart {
+			continue
+		}
+		r.mu.Lock()
+		if p, ok := r.live[s.Number]; ok {
+			r.push(p)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// compare registers the open streams that a state does not have, after a
+// state that came whole.
+func (r *reporter) compare(st *fsm.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for number, p := range r.live {
+		_, flies := r.flying[number]
+		if len(r.waiting[number]) > 0 || flies || registered(st, r.config, p) {
+			continue
+		}
+		r.push(p)
+	}
+}
+
+func registered(st *fsm.State, c Config, p *fsmpb.ProxyReport) bool {
+	row, ok := st.Proxy(p.Tenant, p.Id)
+	return ok && slices.ContainsFunc(row.Streams, func(s *fsmpb.Stream) bool {
+		return s.Node == c.NodeID && s.NodeStart == c.NodeStart && s.Number == p.Stream
+	})
+}

@@ -1,0 +1,217 @@
+package xds
+
+import (
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// request is a DiscoveryRequest or a DeltaDiscoveryRequest as it came off the
+// wire. It is decoded by hand: an ACK, by far the most frequent message, then
+// costs little more than its bytes.
+type request struct {
+	delta bool // which of the two messages it is; set before decoding
+	limit int  // names that it may hold; 0 means any number
+
+	node    []byte // encoded envoy.config.core.v3.Node, nil when absent
+	typeURL string
+	nonce   string
+
+	version string   // state of the world
+	names   []string // state of the world
+
+	subscribe   []string // delta
+	unsubscribe []string // delta
+	initial     []named  // delta: initial_resource_versions
+
+	rejected   bool // error_detail is there
+	rejectCode int32
+	rejectText string
+
+	// tooMany tells that there were more names than limit; those beyond it
+	// are dropped.
+	tooMany bool
+}
+
+// named is a name with a version.
+type named struct{ name, version string }
+
+var errBadText = errors.New("a string is not valid UTF-8")
+
+// Field numbers of the two messages.
+const (
+	stateVersion, stateNode, stateNames, stateType, stateNonce, stateError, stateLocators = 1, 2, 3, 4, 5, 6, 7
+
+	deltaNode, deltaType, deltaSubscribe, deltaUnsubscribe, deltaInitial, deltaNonce, deltaError = 1, 2, 3, 4, 5, 6, 7
+	deltaSubscribeLocators, deltaUnsubscribeLocators                                             = 8, 9
+)
+
+// decode fills r from the bytes of its message. It keeps none of them.
+func (r *request) decode(b []byte) error {
+	*r = request{delta: r.delta, limit: r.limit}
+	field := r.stateField
+	if r.delta {
+		field = r.deltaField
+	}
+	return eachField(b, field)
+}
+
+// eachField calls f with every length-delimited field and skips all others.
+func eachField(b []byte, f func(num protowire.Number, v []byte) error) error {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+		if typ != protowire.BytesType {
+			if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+				return protowire.ParseError(n)
+			}
+			b = b[n:]
+			continue
+		}
+		v, n := protowire.ConsumeBytes(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		if err := f(num, v); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+func (r *request) stateField(num protowire.Number, v []byte) error {
+	switch num {
+	case stateVersion:
+		return text(&r.version, v)
+	case stateNode:
+		r.node = append(r.node, v...)
+	case stateNames:
+		return r.name(&r.names, v)
+	case stateType:
+		return text(&r.typeURL, v)
+	case stateNonce:
+		return text(&r.nonce, v)
+	case stateError:
+		return r.reject(v)
+	case stateLocators:
+		return r.locator(&r.names, v)
+	}
+	return nil
+}
+
+func (r *request) deltaField(num protowire.Number, v []byte) error {
+	switch num {
+	case deltaNode:
+		r.node = append(r.node, v...)
+	case deltaType:
+		return text(&r.typeURL, v)
+	case deltaSubscribe:
+		return r.name(&r.subscribe, v)
+	case deltaUnsubscribe:
+		return r.name(&r.unsubscribe, v)
+	case deltaInitial:
+		return r.initialVersion(v)
+	case deltaNonce:
+		return text(&r.nonce, v)
+	case deltaError:
+		return r.reject(v)
+	case deltaSubscribeLocators:
+		return r.locator(&r.subscribe, v)
+	case deltaUnsubscribeLocators:
+		return r.locator(&r.unsubscribe, v)
+	}
+	return nil
+}
+
+func text(to *string, v []byte) error {
+	if !utf8.Valid(v) {
+		return errBadText
+	}
+	*to = string(v)
+	return nil
+}
+
+func (r *request) name(to *[]string, v []byte) error {
+	if r.limit > 0 && len(*to) >= r.limit {
+		r.tooMany = true
+		return nil
+	}
+	var s string
+	if err := text(&s, v); err != nil {
+		return err
+	}
+	*to = append(*to, s)
+	return nil
+}
+
+// locator takes the name of a ResourceLocator; its parameters select among
+// variants, which are not served.
+func (r *request) locator(to *[]string, v []byte) error {
+	return eachField(v, func(num protowire.Number, v []byte) error {
+		if num != 1 {
+			return nil
+		}
+		return r.name(to, v)
+	})
+}
+
+func (r *request) initialVersion(v []byte) error {
+	if r.limit > 0 && len(r.initial) >= r.limit {
+		r.tooMany = true
+		return nil
+	}
+	var n named
+	err := eachField(v, func(num protowire.Number, v []byte) error {
+		switch num {
+		case 1:
+			return text(&n.name, v)
+		case 2:
+			return text(&n.version, v)
+		}
+		return nil
+	})
+	r.initial = append(r.initial, n)
+	return err
+}
+
+// maxRejectText bounds what is kept of a NACK's text: it becomes part of the
+// replicated state.
+const maxRejectText = 16 << 10
+
+// reject takes a google.rpc.Status. Bad UTF-8 in a proxy's complaint is no
+// reason to lose it.
+func (r *request) reject(v []byte) error {
+	r.rejected = true
+	for b := v; len(b) > 0; {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+		switch {
+		case num == 1 && typ == protowire.VarintType:
+			code, n := protowire.ConsumeVarint(b)
+			if n < 0 {
+				return protowire.ParseError(n)
+			}
+			r.rejectCode = int32(code) //nolint:gosec // an enum of the wire
+		case num == 2 && typ == protowire.BytesType:
+			t, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return protowire.ParseError(n)
+			}
+			r.rejectText = strings.ToValidUTF8(string(t[:min(len(t), maxRejectText)]), "\uFFFD")
+		}
+		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+	}
+	return nil
+}

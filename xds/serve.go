@@ -1,0 +1,95 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// serve is the life of one stream; gRPC calls it on the stream's goroutine.
+// only is the type of a single service, empty for the aggregated one.
+func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
+	if s.draining.Load() {
+		return errDraining()
+	}
+	r := &request{delta: p == delta, limit: s.config.MaxNames}
+	if err := rpc.RecvMsg(r); err != nil {
+		return ended(err)
+	}
+	st, hello, err := s.begin(rpc, p, only, r)
+	if err != nil {
+		return err
+	}
+	s.track(st)
+	s.reporter.connected(st, hello)
+	if s.draining.Load() {
+		st.end(errDraining()) // it came while the others were told to go
+	}
+	err = st.read(r)
+	if reason := st.close(); reason != nil {
+		err = reason
+	}
+	s.untrack(st)
+	s.reporter.disconnected(st, reasonOf(rpc.Context(), err))
+	return err
+}
+
+// begin makes the record of a stream out of its first request.
+func (s *Server) begin(rpc grpc.ServerStream, p protocol, only string, r *request) (*stream, *hello, error) {
+	id, h, err := s.identify(rpc.Context(), r.node)
+	if err != nil {
+		return nil, nil, err
+	}
+	st := &stream{
+		server: s, rpc: rpc, number: s.numbers.Add(1), protocol: p, id: id, since: time.Now(),
+	}
+	if only != "" {
+		st.only = s.kinds.of(only)
+	}
+	if from, ok := peer.FromContext(rpc.Context()); ok && from.Addr != nil {
+		st.peer = from.Addr.String()
+	}
+	st.scope = s.hub.join(fleetKey{id.Tenant, id.Fleet}, st)
+	return st, h, nil
+}
+
+// read takes in requests, beginning with one that was read already, until the
+// stream ends.
+func (st *stream) read(r *request) error {
+	for {
+		if err := st.handle(r); err != nil {
+			return err
+		}
+		st.pump(true)
+		if err := st.rpc.RecvMsg(r); err != nil {
+			return ended(err)
+		}
+	}
+}
+
+// ended turns what RecvMsg returned into what the handler returns.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func errDraining() error { return status.Error(codes.Unavailable, "draining") }
+
+// reasonOf says in a word why a stream ended.
+func reasonOf(ctx context.Context, err error) string {
+	switch {
+	case err == nil:
+		return "closed by the proxy"
+	case status.Code(err) == codes.Canceled || ctx.Err() != nil && status.Code(err) != codes.Unavailable:
+		return "connection lost"
+	}
+	return status.Convert(err).Message()
+}

@@ -1,0 +1,114 @@
+package xds
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Server serves xDS to proxies. Its exported methods are safe for concurrent
+// use.
+type Server struct {
+	config   Config
+	deps     Deps
+	log      *slog.Logger
+	metrics  *metrics
+	kinds    *kinds
+	subs     *subscriptions
+	hub      *hub
+	dirt     *dirt
+	seen     *watermark
+	encoder  *encoder
+	reporter *reporter
+
+	numbers  atomic.Uint64 // of streams
+	draining atomic.Bool
+
+	mu   sync.Mutex
+	open map[uint64]*stream
+}
+
+// New returns a server that has no state yet: streams connect and wait. Run
+// starts what it does in the background.
+func New(c Config, d Deps) *Server {
+	c = c.withDefaults()
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		config: c, deps: d, log: d.Log, metrics: newMetrics(d.Registry),
+		subs: newSubscriptions(), dirt: newDirt(), seen: newWatermark(),
+		open: map[uint64]*stream{},
+	}
+	s.kinds = newKinds(s.metrics)
+	s.hub = newHub(s.kinds)
+	s.encoder = &encoder{identifier: c.NodeID, metrics: s.metrics}
+	s.reporter = newReporter(c, d, s.metrics)
+	return s
+}
+
+// Run spreads changes and registers proxies until the context ends, and
+// returns when its goroutines have.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.fanOut(ctx) })
+	wg.Go(func() { s.reporter.run(ctx) })
+	wg.Wait()
+	return nil
+}
+
+// Buffers and keepalive of a connection. A proxy's requests are small; with
+// TLS gRPC keeps a read buffer for each connection.
+const (
+	readBufferSize  = 4 << 10
+	pingAfter       = 30 * time.Second
+	pingTimeout     = 20 * time.Second
+	minClientPing   = 5 * time.Second
+	streamsPerConn  = 1000
+	maxHeaderBytes  = 64 << 10
+	maxFramesToSend = math.MaxInt32
+)
+
+// ServerOptions returns what the gRPC server that Register is called with
+// must be made with, next to its credentials.
+func (s *Server) ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.MaxRecvMsgSize(s.config.MaxRecvMsgSize),
+		grpc.MaxSendMsgSize(maxFramesToSend),
+		grpc.ReadBufferSize(readBufferSize),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.MaxConcurrentStreams(streamsPerConn),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime: minClientPing, PermitWithoutStream: true,
+		}),
+	}
+}
+
+// Streams returns how many streams are open.
+func (s *Server) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
+}
+
+func (s *Server) track(st *stream) {
+	s.mu.Lock()
+	s.open[st.number] = st
+	s.mu.Unlock()
+	s.metrics.streams.WithLabelValues(st.protocol.String()).Inc()
+}
+
+func (s *Server) untrack(st *stream) {
+	s.mu.Lock()
+	delete(s.open, st.number)
+	s.mu.Unlock()
+	s.metrics.streams.WithLabelValues(st.protocol.String()).Dec()
+}

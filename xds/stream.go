@@ -1,0 +1,222 @@
+package xds
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxTypes bounds the resource types of one stream.
+const maxTypes = 64
+
+// stream is the record of one live xDS stream.
+type stream struct {
+	server   *Server
+	rpc      grpc.ServerStream
+	number   uint64
+	protocol protocol
+	// only is the type of a single service; nil on an aggregated stream.
+	only  *kind
+	id    Identity
+	peer  string
+	since time.Time
+	scope *scope
+
+	// interest holds the type URLs subscribed to, for the fan-out to read
+	// without a lock.
+	interest atomic.Pointer[[]string]
+
+	mu sync.Mutex
+	// types are ordered as a turn looks at them.
+	types []*subscribed
+	// nonces counts the responses.
+	nonces uint64
+	// unacked is how many bytes of responses are not yet acknowledged. While
+	// they fit into gRPC's write quota, sending does not block.
+	unacked int
+	// sending is the right to call SendMsg, which one goroutine has at a
+	// time; again asks it to look once more before it gives the right back.
+	sending, again, closed bool
+	timer                  *time.Timer
+	// reason is why the server ended the stream, nil when it did not.
+	reason error
+}
+
+// subscribed is what a stream knows about one type that it subscribed to.
+type subscribed struct {
+	kind  *kind
+	sub   *subscription
+	group *group // of endpoints, else nil
+
+	// sent is what the proxy has once it accepts what is under way; acked is
+	// what it has accepted. Both are shared pointers.
+	sent, acked *content
+	// ackedRevision is the newest revision known to be accepted, for when
+	// acked itself does not say.
+	ackedRevision, sentRevision uint64
+
+	// out is the one response under way, prior what was sent before it.
+	out       *frame
+	outNonce  nonce
+	outAt     time.Time
+	prior     *content
+	lastNonce nonce // of the newest response answered
+	lastNack  bool
+
+	// claim is the version_info that a state-of-the-world stream began with.
+	claim string
+	// owed: an answer is due even if it is empty. refresh: everything is to
+	// be sent again. forced names are sent again even if unchanged.
+	owed, refresh bool
+	forced        *subscription
+
+	// parked is the rejected frame whose content is not sent again until it
+	// changes; parkedAt the content of the state at which it was last found
+	// unchanged, with what may be sent in its place.
+	parked             *frame
+	parkedAt, parkedTo *content
+	rejected           *rejection
+	// attempted: the proxy has answered or settled once since the stream
+	// began.
+	attempted bool
+	// implicit: the wildcard came by a request without names.
+	implicit bool
+
+	candidate candidate
+
+	lastSent, lastAcked string // versions, for reports
+	sentAt, ackedAt     time.Time
+}
+
+// candidate remembers the frame that was looked up last, so that a stream
+// that waits at a gate does not look it up at every turn.
+type candidate struct {
+	from, to *content
+	forced   *subscription
+	must     bool
+	frame    *frame
+}
+
+// rejection is a NACK as it is reported.
+type rejection struct {
+	version, detail string
+	at              time.Time
+}
+
+func (st *stream) ads() bool { return st.only == nil }
+
+// wants reports whether the stream subscribes to one of some types.
+func (st *stream) wants(urls []string) bool {
+	have := st.interest.Load()
+	if have == nil {
+		return false
+	}
+	for _, url := range urls {
+		if slices.Contains(*have, url) {
+			return true
+		}
+	}
+	return false
+}
+
+// find returns what the stream knows of a type, nil before it asked.
+func (st *stream) find(url string) *subscribed {
+	for _, t := range st.types {
+		if t.kind.url == url {
+			return t
+		}
+	}
+	return nil
+}
+
+// role returns the type that plays a role, nil when it is not subscribed to.
+func (st *stream) role(r role) *subscribed {
+	for _, t := range st.types {
+		if t.kind.role == r {
+			return t
+		}
+	}
+	return nil
+}
+
+// add begins a type.
+func (st *stream) add(k *kind) (*subscribed, error) {
+	if len(st.types) >= maxTypes {
+		return nil, status.Errorf(codes.ResourceExhausted, "a stream subscribes to at most %d types", maxTypes)
+	}
+	t := &subscribed{kind: k}
+	st.types = append(slices.Clone(st.types), t)
+	slices.SortStableFunc(st.types, func(a, b *subscribed) int { return cmp.Compare(a.kind.order, b.kind.order) })
+	urls := make([]string, 0, len(st.types))
+	for _, t := range st.types {
+		urls = append(urls, t.kind.url)
+	}
+	st.interest.Store(&urls)
+	return t, nil
+}
+
+// subscribe makes sub, which the caller interned, the subscription to a type.
+func (st *stream) subscribe(t *subscribed, sub *subscription) {
+	if t.sub == sub {
+		st.server.subs.release(sub)
+		return
+	}
+	old, oldGroup := t.sub, t.group
+	t.sub = sub
+	if t.kind.isEndpoints() {
+		t.group = st.server.hub.joinGroup(st.id.Tenant, sub, st)
+	}
+	if oldGroup != nil {
+		st.server.hub.leaveGroup(oldGroup, st)
+	}
+	st.server.subs.release(old)
+}
+
+// current returns what the proxy is to have of a type now, nil when that is
+// not known yet.
+func (st *stream) current(t *subscribed) *content {
+	if t.group != nil {
+		return t.group.content.Load()
+	}
+	v := st.scope.view.Load()
+	if v == nil {
+		return nil
+	}
+	return v.set(t.kind).content(t.sub)
+}
+
+// force adds names to those that are sent even if unchanged.
+func (t *subscribed) force(names *subscription) {
+	if t.forced != nil {
+		names = &subscription{names: merge(t.forced.names, names.names, nil)}
+	}
+	t.forced = names
+}
+
+// close ends the record: nothing is sent any more, nothing is held. It returns
+// why the server ended the stream, nil when it did not.
+func (st *stream) close() (reason error) {
+	st.mu.Lock()
+	st.closed, reason = true, st.reason
+	if st.timer != nil {
+		st.timer.Stop()
+	}
+	types := st.types
+	st.types = nil
+	st.mu.Unlock()
+
+	for _, t := range types {
+		if t.group != nil {
+			st.server.hub.leaveGroup(t.group, st)
+		}
+		st.server.subs.release(t.sub)
+	}
+	st.server.hub.leave(st.scope, st)
+	return reason
+}

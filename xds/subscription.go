@@ -1,0 +1,137 @@
+package xds
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// subscription is what a stream asked for of one type: everything, names, or
+// both. It is immutable and interned: streams that ask for the same hold the
+// same pointer, and whatever is computed for it is computed once.
+type subscription struct {
+	wildcard bool
+	names    []string // sorted, unique
+	hash     uint64
+	// holders counts the streams that hold it; guarded by the table for the
+	// way down to zero, read without it to see whether it is dead.
+	holders atomic.Int64
+}
+
+// has reports whether a name is asked for by itself. A nil subscription has
+// no name.
+func (s *subscription) has(name string) bool {
+	if s == nil {
+		return false
+	}
+	_, ok := slices.BinarySearch(s.names, name)
+	return ok
+}
+
+func (s *subscription) dead() bool { return s.holders.Load() == 0 }
+
+func (s *subscription) equal(wildcard bool, names []string) bool {
+	return s.wildcard == wildcard && slices.Equal(s.names, names)
+}
+
+// subscriptions interns subscriptions.
+type subscriptions struct {
+	mu     sync.Mutex
+	byHash map[uint64][]*subscription
+}
+
+func newSubscriptions() *subscriptions {
+	return &subscriptions{byHash: map[uint64][]*subscription{}}
+}
+
+// intern returns the one subscription to sorted, unique names. Each call is
+// to be paired with a release.
+func (t *subscriptions) intern(wildcard bool, names []string) *subscription {
+	h := hashNames(wildcard, names)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.byHash[h] {
+		if s.equal(wildcard, names) {
+			s.holders.Add(1)
+			return s
+		}
+	}
+	s := &subscription{wildcard: wildcard, names: slices.Clip(names), hash: h}
+	s.holders.Store(1)
+	t.byHash[h] = append(t.byHash[h], s)
+	return s
+}
+
+// release gives back what intern returned. Nil is fine.
+func (t *subscriptions) release(s *subscription) {
+	if s == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.holders.Add(-1) > 0 {
+		return
+	}
+	left := slices.DeleteFunc(t.byHash[s.hash], func(o *subscription) bool { return o == s })
+	if len(left) == 0 {
+		delete(t.byHash, s.hash)
+	} else {
+		t.byHash[s.hash] = left
+	}
+}
+
+func (t *subscriptions) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for _, ss := range t.byHash {
+		n += len(ss)
+	}
+	return n
+}
+
+func hashNames(wildcard bool, names []string) uint64 {
+	d := xxhash.New()
+	if wildcard {
+		_, _ = d.WriteString("*")
+	}
+	for _, n := range names {
+		_, _ = d.Write([]byte{0})
+		_, _ = d.WriteString(n)
+	}
+	return d.Sum64()
+}
+
+// sortedSet sorts names in place and drops doubles.
+func sortedSet(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// merge returns a without the names in minus and with those in plus; all are
+// sorted sets, the result is a new one.
+func merge(a, plus, minus []string) []string {
+	out := make([]string, 0, len(a)+len(plus))
+	for len(a) > 0 || len(plus) > 0 {
+		switch {
+		case len(plus) == 0 || len(a) > 0 && a[0] < plus[0]:
+			if _, gone := slices.BinarySearch(minus, a[0]); !gone {
+				out = append(out, a[0])
+			}
+			a = a[1:]
+		case len(a) > 0 && a[0] == plus[0]:
+			a = a[1:]
+		default:
+			out = append(out, plus[0])
+			plus = plus[1:]
+		}
+	}
+	return out
+}
+
+// without returns the names of a that are not in b; both are sorted sets.
+func without(a, b []string) []string {
+	return merge(a, nil, b)
+}

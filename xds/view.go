@@ -1,0 +1,171 @@
+package xds
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/org/envoy-control-plane/fsm"
+)
+
+// set is all of a fleet's resources of one type. It is immutable but for the
+// contents that it remembers by subscription. Revisions that leave a type as
+// it was share its set.
+type set struct {
+	kind  *kind
+	items []*item
+	// through is the newest revision that has this set.
+	through atomic.Uint64
+
+	mu       sync.Mutex
+	contents map[*subscription]*content
+	pruneAt  int
+}
+
+func newSet(k *kind, items []*item, revision uint64) *set {
+	s := &set{kind: k, items: items, contents: map[*subscription]*content{}, pruneAt: maxRemembered}
+	s.through.Store(revision)
+	return s
+}
+
+// content returns what a subscription gets.
+func (s *set) content(sub *subscription) *content {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.contents[sub]; ok {
+		return c
+	}
+	if len(s.contents) >= s.pruneAt {
+		for old := range s.contents {
+			if old.dead() {
+				delete(s.contents, old)
+			}
+		}
+		s.pruneAt = 2*len(s.contents) + maxRemembered
+	}
+	c := newContent(s.kind, selectItems(s.items, sub), sub.wildcard)
+	c.of.Store(s)
+	s.contents[sub] = c
+	return c
+}
+
+// selectItems returns what a subscription gets of all items: under a wildcard
+// all of them, and one that says so for each name that is not there.
+func selectItems(all []*item, sub *subscription) []*item {
+	if sub.wildcard && len(sub.names) == 0 {
+		return all
+	}
+	out := make([]*item, 0, len(sub.names))
+	for _, name := range sub.names {
+		i := find(all, name)
+		if i == nil {
+			i = &item{name: name, state: absent}
+		}
+		out = append(out, i)
+	}
+	if sub.wildcard {
+		return overlay(all, out)
+	}
+	return out
+}
+
+// succeed takes over the contents of the set before: those that are equal
+// stay the same, so that their streams see no change; the others retire.
+func (s *set) succeed(old *set) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	for sub, was := range old.contents {
+		if sub.dead() {
+			continue
+		}
+		now := newContent(s.kind, selectItems(s.items, sub), sub.wildcard)
+		if sameItems(was.items, now.items) {
+			was.of.Store(s)
+			s.contents[sub] = was
+			continue
+		}
+		now.of.Store(s)
+		s.contents[sub] = now
+		was.retire()
+	}
+	s.pruneAt = 2*len(s.contents) + maxRemembered
+}
+
+// view is what a fleet's proxies are to have: one revision of it.
+type view struct {
+	revision uint64
+	source   *fsm.Revision
+
+	mu   sync.Mutex
+	sets map[string]*set // by type URL
+}
+
+// set returns the view's set of a type; an empty one when it has none.
+func (v *view) set(k *kind) *set {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s, ok := v.sets[k.url]
+	if !ok {
+		s = newSet(k, nil, v.revision)
+		v.sets[k.url] = s
+	}
+	return s
+}
+
+// newView makes the view of a revision out of the one before, which may be
+// nil. It returns the type URLs that changed.
+func newView(ks *kinds, r *fsm.Revision, old *view) (*view, []string) {
+	v := &view{revision: r.Info.GetRevision(), source: r, sets: map[string]*set{}}
+	before := map[string]*set{}
+	var source *fsm.Revision
+	if old != nil {
+		source = old.source
+		old.mu.Lock()
+		for url, s := range old.sets {
+			before[url] = s
+		}
+		old.mu.Unlock()
+	}
+	urls := r.Types()
+	for url := range before {
+		urls = append(urls, url)
+	}
+	slices.Sort(urls)
+	var changed []string
+	for _, url := range slices.Compact(urls) {
+		was := before[url]
+		if was != nil && r.SameType(source, url) {
+			was.through.Store(v.revision)
+			v.sets[url] = was
+			continue
+		}
+		s := newSet(ks.of(url), collect(r, url, was), v.revision)
+		v.sets[url] = s
+		if was != nil {
+			s.succeed(was)
+		}
+		changed = append(changed, url)
+	}
+	return v, changed
+}
+
+// collect returns the items of a type, the same ones as before where nothing
+// changed.
+func collect(r *fsm.Revision, url string, was *set) []*item {
+	items := make([]*item, 0, r.Len(url))
+	var old []*item
+	if was != nil {
+		old = was.items
+	}
+	for res := range r.Resources(url) {
+		for len(old) > 0 && old[0].name < res.Name {
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].name == res.Name && old[0].version == res.Version {
+			items = append(items, old[0])
+			continue
+		}
+		items = append(items, itemOf(res))
+	}
+	return items
+}

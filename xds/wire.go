@@ -1,0 +1,118 @@
+package xds
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/org/envoy-control-plane/fsm"
+)
+
+// Responses are written field by field around the stored bytes of resources,
+// which are never marshalled again.
+
+// Field numbers of DiscoveryResponse, DeltaDiscoveryResponse, Resource, Any,
+// ControlPlane and ClusterLoadAssignment.
+const (
+	responseVersion, responseResources, responseType, responseNonce, responseControlPlane = 1, 2, 4, 5, 6
+	deltaResponseRemoved, deltaResponseControlPlane                                       = 6, 7
+	resourceVersion, resourceBody, resourceName, resourceAliases                          = 1, 2, 3, 4
+
+	anyType, anyValue      = 1, 2
+	controlPlaneIdentifier = 1
+	assignmentClusterName  = 1
+)
+
+// state encodes a DiscoveryResponse without its nonce. Names in gone are
+// those of endpoints that are not there: empty assignments.
+func (e *encoder) state(to *content, items []*item, gone []string) []byte {
+	size := 256
+	for _, i := range items {
+		size += len(i.body) + len(to.kind.url) + 16
+	}
+	for _, n := range gone {
+		size += len(n) + len(to.kind.url) + 24
+	}
+	b := make([]byte, 0, size)
+	b = appendString(b, responseVersion, to.digest())
+	for _, i := range items {
+		if i.state == present {
+			b = appendAny(b, responseResources, to.kind.url, i.body)
+		}
+	}
+	for _, name := range gone {
+		b = appendAny(b, responseResources, fsm.TypeEndpoints, appendString(nil, assignmentClusterName, name))
+	}
+	b = appendString(b, responseType, to.kind.url)
+	return e.appendIdentifier(b, responseControlPlane)
+}
+
+// delta encodes a DeltaDiscoveryResponse without its nonce.
+func (e *encoder) delta(f *frame) []byte {
+	url := f.to.kind.url
+	size := 256
+	for _, i := range f.diff.changed {
+		size += resourceSize(i, url) + 16
+	}
+	for _, n := range f.diff.removed {
+		size += len(n) + 8
+	}
+	b := make([]byte, 0, size)
+	b = appendString(b, responseVersion, f.to.digest())
+	for _, i := range f.diff.changed {
+		b = protowire.AppendTag(b, responseResources, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(resourceSize(i, url))) //nolint:gosec // a length
+		b = appendResource(b, i, url)
+	}
+	b = appendString(b, responseType, url)
+	for _, n := range f.diff.removed {
+		b = appendString(b, deltaResponseRemoved, n)
+	}
+	return e.appendIdentifier(b, deltaResponseControlPlane)
+}
+
+func (e *encoder) appendIdentifier(b []byte, num protowire.Number) []byte {
+	if e.identifier == "" {
+		return b
+	}
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return protowire.AppendBytes(b, appendString(nil, controlPlaneIdentifier, e.identifier))
+}
+
+func appendString(b []byte, num protowire.Number, s string) []byte {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return protowire.AppendString(b, s)
+}
+
+func appendAny(b []byte, num protowire.Number, url string, body []byte) []byte {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(anySize(url, body))) //nolint:gosec // a length
+	b = appendString(b, anyType, url)
+	b = protowire.AppendTag(b, anyValue, protowire.BytesType)
+	return protowire.AppendBytes(b, body)
+}
+
+func anySize(url string, body []byte) int {
+	return stringSize(anyType, url) + protowire.SizeTag(anyValue) + protowire.SizeBytes(len(body))
+}
+
+func stringSize(num protowire.Number, s string) int {
+	return protowire.SizeTag(num) + protowire.SizeBytes(len(s))
+}
+
+func resourceSize(i *item, url string) int {
+	n := stringSize(resourceVersion, i.version) + stringSize(resourceName, i.name)
+	n += protowire.SizeTag(resourceBody) + protowire.SizeBytes(anySize(url, i.body))
+	for _, a := range i.aliases {
+		n += stringSize(resourceAliases, a)
+	}
+	return n
+}
+
+func appendResource(b []byte, i *item, url string) []byte {
+	b = appendString(b, resourceVersion, i.version)
+	b = appendAny(b, resourceBody, url, i.body)
+	b = appendString(b, resourceName, i.name)
+	for _, a := range i.aliases {
+		b = appendString(b, resourceAliases, a)
+	}
+	return b
+}
