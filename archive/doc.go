@@ -1,0 +1,14 @@
+// Package archive copies every committed event, exactly once, from the outbox
+// in the replicated state into Postgres, and reads history back from there.
+//
+// It owns the connections to Postgres, the cursor there, the partitions and
+// their retention. It is never on the way of a write, of a read of the current
+// state, or of xDS: a database that is away makes the outbox grow and nothing
+// else.
+//
+// Run's goroutine does all of the writing, while the node leads. Applied is
+// called on the goroutine that applies the log and only rings a bell. Status
+// and History may be called from any goroutine.
+//
+// DESIGN.md has the protocol and the reasons.
+package archive

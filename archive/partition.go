@@ -1,0 +1,172 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/org/envoy-control-plane/fsm"
+)
+
+// partitioned tables are ranged by month of their column "at".
+var partitioned = []string{"fleet_events", "endpoint_changes", "proxy_metrics"}
+
+const (
+	maintainEvery = time.Hour
+	// maintainAgain is how soon what failed is tried again.
+	maintainAgain = time.Minute
+)
+
+// month is the first moment of a month, UTC.
+type month struct{ time.Time }
+
+func monthOf(t time.Time) month {
+	t = t.UTC()
+	return month{time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)}
+}
+
+func (m month) add(n int) month { return month{m.AddDate(0, n, 0)} }
+
+// partition is the name of a table's partition, "fleet_events_2026_11".
+func (m month) partition(table string) string { return table + "_" + m.Format("2006_01") }
+
+// maintain makes the partitions of the months to come and drops those that
+// retention has ended, when that is due. A failure is no reason not to write:
+// the default partition takes what has no other.
+func (s *session) maintain(ctx context.Context, st *fsm.State) {
+	if time.Now().Before(s.maintained) {
+		return
+	}
+	s.maintained = time.Now().Add(maintainEvery)
+	now := time.Now()
+	first := now
+	for ev := range st.Events(s.cursor) {
+		first = time.Unix(0, ev.At)
+		break
+	}
+	err := s.makeMonths(ctx, monthOf(first), monthOf(now).add(s.cfg.MonthsAhead))
+	if s.cfg.Retention > 0 {
+		// A clock that runs ahead of the cluster's must not drop anything.
+		if logTime := time.Unix(0, st.Stamp()); logTime.Before(now) {
+			now = logTime
+		}
+		err = errors.Join(err, s.dropMonths(ctx, now.Add(-s.cfg.Retention)))
+	}
+	if err != nil {
+		s.maintained = time.Now().Add(maintainAgain)
+		s.metrics.errors.Inc()
+		s.log.Error("archive: partitions", "error", err)
+	}
+}
+
+// makeMonths makes the partitions from one month through another.
+func (s *session) makeMonths(ctx context.Context, from, through month) error {
+	for _, table := range partitioned {
+		have, err := s.partitions(ctx, table)
+		if err != nil {
+			return err
+		}
+		for m := from; !m.After(through.Time); m = m.add(1) {
+			if have[m.partition(table)] {
+				continue
+			}
+			if err := s.makePartition(ctx, table, m); err != nil {
+				return fmt.Errorf("make %s: %w", m.partition(table), err)
+			}
+			s.log.Info("archive: partition made", "partition", m.partition(table))
+		}
+	}
+	return nil
+}
+
+// partitions are the names of a table's partitions.
+func (s *session) partitions(ctx context.Context, table string) (map[string]bool, error) {
+	rows, err := s.conn.Query(ctx, `SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE i.inhparent = $1::text::regclass`, table)
+	if err != nil {
+		return nil, err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	have := make(map[string]bool, len(names))
+	for _, name := range names {
+		have[name] = true
+	}
+	return have, nil
+}
+
+// lockPartitions serialises the writers of clusters that share a database.
+const lockPartitions = `SELECT pg_advisory_xact_lock(hashtext('envoy-control-plane/partitions'))`
+
+// makePartition makes one month's partition and moves what the default one has
+// of that month into it.
+func (s *session) makePartition(ctx context.Context, table string, m month) error {
+	name := m.partition(table)
+	from, to := bound(m), bound(m.add(1))
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockPartitions); err != nil {
+			return err
+		}
+		var exists bool
+		if err := tx.QueryRow(ctx, `SELECT to_regclass($1::text) IS NOT NULL`, name).Scan(&exists); err != nil || exists {
+			return err
+		}
+		for _, sql := range []string{
+			"CREATE TABLE %[2]s (LIKE %[1]s INCLUDING ALL)",
+			"LOCK TABLE %[1]s_default IN ACCESS EXCLUSIVE MODE",
+			"WITH moved AS (DELETE FROM %[1]s_default WHERE at >= %[3]s AND at < %[4]s RETURNING *) INSERT INTO %[2]s SELECT * FROM moved",
+			"ALTER TABLE %[1]s ATTACH PARTITION %[2]s FOR VALUES FROM (%[3]s) TO (%[4]s)",
+		} {
+			if _, err := tx.Exec(ctx, fmt.Sprintf(sql, table, name, from, to)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func bound(m month) string { return "'" + m.Format("2006-01-02 15:04:05") + "+00'" }
+
+// dropMonths drops the partitions that ended before a time, and such rows of
+// the default partition.
+func (s *session) dropMonths(ctx context.Context, before time.Time) error {
+	for _, table := range partitioned {
+		have, err := s.partitions(ctx, table)
+		if err != nil {
+			return err
+		}
+		for name := range have {
+			t, err := time.Parse(table+"_2006_01", name)
+			if err != nil || monthOf(t).add(1).After(before) {
+				continue // the default one, or not over
+			}
+			if err := s.dropPartition(ctx, name); err != nil {
+				return fmt.Errorf("drop %s: %w", name, err)
+			}
+			s.log.Info("archive: partition dropped", "partition", name)
+		}
+		err = s.inTx(ctx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "DELETE FROM "+table+"_default WHERE at < $1", before)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("trim %s_default: %w", table, err)
+		}
+	}
+	return nil
+}
+
+func (s *session) dropPartition(ctx context.Context, name string) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockPartitions); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+name)
+		return err
+	})
+}
