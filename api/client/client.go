@@ -20,7 +20,7 @@ const (
 const (
 	// Longest time for one attempt at a plain request: with other servers to
 	// go to, and without.
-	attemptOneOfMany = 10 * time.Second
+	attemptOneOfMany = 12 * time.Second
 	attemptOnly      = 35 * time.Second
 	dialTimeout      = 3 * time.Second
 )

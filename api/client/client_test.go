@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -521,7 +522,7 @@ func TestReadyIsAnAnswerEitherWay(t *testing.T) {
 func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 	url, rec := serve(t, func(http.ResponseWriter, *http.Request, int) {})
 	c := newClient(t, Options{Servers: []string{url}})
-	big, _ := json.Marshal(string(make([]byte, wire.MaxBodyBytes)))
+	big := json.RawMessage(`"` + strings.Repeat("a", wire.MaxBodyBytes) + `"`)
 	_, err := c.PutEndpoints(t.Context(), "web", big)
 	if CodeOf(err) != wire.CodeBodyTooLarge || len(rec.all()) != 0 {
 		t.Errorf("error is %v after %d requests", err, len(rec.all()))

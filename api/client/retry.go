@@ -41,7 +41,7 @@ type verdict struct {
 // do makes attempts until one decides the call. It goes through all servers
 // without a pause, and pauses between the rounds.
 func (s *session) do(ctx context.Context, r *request, out any) error {
-	giveUp := time.Now().Add(s.retryFor)
+	giveUp := time.Now().Add(s.retryFor + r.wait)
 	unknown := false
 	for round := 0; ; round++ {
 		pause, deaf := pauseAfter(round), true

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/envoy-control-plane/api/client"
+	"github.com/org/envoy-control-plane/api/wire"
+)
+
+func (a *app) clusterCommand() *cobra.Command {
+	show := a.withClient(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		return a.cluster(cmd.Context(), c)
+	})
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Show the control plane's own nodes, move its leadership, remove a node",
+		Example: `  ecpctl cluster
+  ecpctl cluster transfer cp-1
+  ecpctl cluster remove cp-4`,
+		Args: cobra.NoArgs,
+		RunE: show,
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:   "list",
+			Short: "Show the nodes and the archive",
+			Example: `  ecpctl cluster list
+  ecpctl cluster list -o json`,
+			Args: noArguments,
+			RunE: show,
+		},
+		a.clusterTransfer(),
+		a.clusterRemove(),
+	)
+	return cmd
+}
+
+func (a *app) cluster(ctx context.Context, c *client.Client) error {
+	cl, err := c.Cluster(ctx)
+	if err != nil {
+		return err
+	}
+	return a.show(cl, func(t *table) {
+		t.line("cluster %s, leader %s, term %d, index %d", clean(cl.ID), clean(cmp.Or(cl.Leader, "unknown")), cl.Term, cl.Index)
+		t.line("archive %s, %d of %d events, %d bytes waiting%s", clean(cl.Archive.State),
+			cl.Archive.ArchivedSeq, cl.Archive.LastSeq, cl.Archive.OutboxBytes, after(": ", cl.Archive.Reason))
+		t.line("")
+		t.row("NODE", "ROLE", "LEADER", "HEALTH", "APPLIED", "STREAMS", "ADDRESS", "ZONE", "BUILD")
+		for _, n := range cl.Nodes {
+			t.row(n.ID, n.Role, mark(n.Leader), health(n), n.Applied, n.Streams, n.Address, n.Zone, n.Build)
+		}
+	})
+}
+
+func mark(leader bool) string {
+	if leader {
+		return "leader"
+	}
+	return ""
+}
+
+func health(n wire.Node) string {
+	if n.Healthy {
+		return "healthy"
+	}
+	return "unhealthy" + after(": ", n.Reason)
+}
+
+// after puts a separator before a text that is there.
+func after(separator, text string) string {
+	if text == "" {
+		return ""
+	}
+	return separator + clean(text)
+}
+
+func (a *app) clusterTransfer() *cobra.Command {
+	return &cobra.Command{
+		Use:   "transfer [NODE]",
+		Short: "Move leadership to a node, or to any other",
+		Example: `  ecpctl cluster transfer
+  ecpctl cluster transfer cp-1`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.withClient(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			to := ""
+			if len(args) == 1 {
+				to = args[0]
+			}
+			done, err := c.TransferLeader(cmd.Context(), to)
+			if err != nil {
+				return err
+			}
+			return a.show(done, func(t *table) { t.line("the leader is %s", clean(cmp.Or(done.Leader, "not known yet"))) })
+		}),
+	}
+}
+
+func (a *app) clusterRemove() *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove NODE",
+		Short: "Take a node out of the cluster for good",
+		Long: `Remove takes a node out of the cluster. A node that only stops, or is replaced under its own name, needs no
+removing.`,
+		Example: `  ecpctl cluster remove cp-4`,
+		Args:    cobra.ExactArgs(1),
+		RunE: a.withClient(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			done, err := c.RemoveNode(cmd.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("remove node %s: %w", args[0], err)
+			}
+			return a.show(done, func(t *table) { t.line("node %s removed", clean(done.Node)) })
+		}),
+	}
+}
