@@ -50,8 +50,7 @@ func checkFreeName(name string) string {
 
 // plausibleType reports whether a type is a short one, or may be a type URL.
 func plausibleType(name string) bool {
-	url := fsm.TypeURL(name)
-	return fsm.ShortType(url) != name || strings.Contains(name, ".") || fsm.ShortType(name) != name
+	return strings.Contains(name, ".") || fsm.TypeURL(name) != fsm.TypePrefix+name
 }
 
 // checkNames checks the path's parameters, all of them.

@@ -1,0 +1,21 @@
+package api
+
+import (
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// Routes is the table of routes.
+func Routes() []Route { return routes() }
+
+// DecodeChangeSet reads a change set.
+func DecodeChangeSet(raw []byte, r Resources) (*fsmpb.ChangeFleet, error) {
+	var to fsmpb.ChangeFleet
+	if err := checkJSON(raw); err != nil {
+		return nil, err
+	}
+	err := decodeChangeSet(raw, r, &to)
+	return &to, err
+}
+
+// FromYAML converts a YAML body.
+func FromYAML(raw []byte) ([]byte, error) { return fromYAML(raw) }

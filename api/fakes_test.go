@@ -1,0 +1,225 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// ledger is the log that all nodes of a test share: the real state machine
+// without the network.
+type ledger struct {
+	mu sync.Mutex
+	st *fsm.State
+}
+
+func newLedger() *ledger {
+	l := &ledger{st: fsm.New()}
+	l.apply(&fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
+		Identity: &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
+	}}})
+	return l
+}
+
+func (l *ledger) state() *fsm.State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.st
+}
+
+func (l *ledger) apply(c *fsmpb.Command) *fsmpb.Result {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next, results, _ := l.st.Apply(l.st.Index()+1, &fsmpb.Entry{
+		Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c},
+	})
+	l.st = next
+	return results[0]
+}
+
+// node is one member: a cluster as the API sees it.
+type node struct {
+	id     string
+	ledger *ledger
+
+	mu sync.Mutex
+	// frozen is what the node has applied while it lags, nil when it does not.
+	frozen *fsm.State
+	// stuck: it lags and does not catch up.
+	stuck      bool
+	leader     string
+	proposeErr error
+	readErr    error
+	gather     func(q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error)
+	moved      []string
+	removed    []string
+	clusterErr error
+}
+
+func newNode(l *ledger) *node { return &node{id: "n1", ledger: l, leader: "n1"} }
+
+// lag keeps the node at its present state until it is asked to wait.
+func (n *node) lag() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.frozen = n.ledger.state()
+}
+
+func (n *node) set(change func(n *node)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(n)
+}
+
+func (n *node) State() *fsm.State {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.frozen != nil {
+		return n.frozen
+	}
+	return n.ledger.state()
+}
+
+func (n *node) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {
+	n.mu.Lock()
+	err := n.proposeErr
+	n.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return n.ledger.apply(c), nil
+}
+
+func (n *node) ReadIndex(context.Context) (uint64, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ledger.state().Index(), n.readErr
+}
+
+func (n *node) WaitApplied(ctx context.Context, index uint64) (*fsm.State, error) {
+	n.mu.Lock()
+	if !n.stuck {
+		n.frozen = nil
+	}
+	n.mu.Unlock()
+	for n.State().Index() < index {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return n.State(), nil
+}
+
+func (n *node) Gather(_ context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
+	n.mu.Lock()
+	gather := n.gather
+	n.mu.Unlock()
+	if gather == nil {
+		return nil, nil
+	}
+	return gather(q)
+}
+
+func (n *node) Report(context.Context) (*fsmpb.ClusterReport, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return &fsmpb.ClusterReport{
+		ClusterId: "c1", Epoch: "e1", Leader: n.leader, Term: 3, Index: n.ledger.state().Index(),
+		Nodes: []*fsmpb.NodeReport{
+			{Id: "n1", Address: "h1:7000", Voter: true, Leader: n.leader == "n1", Healthy: true, Applied: 7, Streams: 2, Build: "v1"},
+			{Id: "n2", Address: "h2:7000", Zone: "b", Reason: "no heartbeat"},
+		},
+	}, n.clusterErr
+}
+
+func (n *node) TransferLeadership(_ context.Context, to string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.moved = append(n.moved, to)
+	n.leader = "n2"
+	return n.clusterErr
+}
+
+func (n *node) RemoveNode(_ context.Context, id string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removed = append(n.removed, id)
+	return n.clusterErr
+}
+
+func (n *node) LeaderID() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.leader
+}
+
+func (n *node) NodeID() string { return n.id }
+
+// plainResources keeps messages as the JSON that they came in: what the
+// server does with resources, without Envoy's rules.
+type plainResources struct{}
+
+type plain struct {
+	Type  string   `json:"@type"`
+	Name  string   `json:"name"`
+	Binds []string `json:"binds"`
+	Needs string   `json:"needs"`
+	Bad   string   `json:"bad"`
+}
+
+func (plainResources) Decode(path string, raw []byte) (*fsmpb.Resource, []wire.FieldError) {
+	var p plain
+	if err := json.Unmarshal(raw, &p); err != nil || p.Type == "" {
+		return nil, []wire.FieldError{{Path: path, Detail: "no message", Code: wire.CodeUnknownType}}
+	}
+	if p.Bad != "" {
+		return nil, []wire.FieldError{{Path: path + ".bad", Detail: "it is bad", Code: wire.Code(p.Bad)}}
+	}
+	r := &fsmpb.Resource{TypeUrl: p.Type, Name: p.Name, Body: raw, Hash: fsm.ResourceHash(raw, nil, 0), Binds: p.Binds}
+	if p.Needs != "" {
+		r.References = []*fsmpb.Reference{{Kind: fsmpb.Reference_CLUSTER, Name: p.Needs, Path: "needs"}}
+	}
+	return r, nil
+}
+
+func (plainResources) DecodeEndpoints(service string, raw []byte) (body, hash []byte, problems []wire.FieldError) {
+	var p struct {
+		ClusterName string `json:"cluster_name"`
+	}
+	if err := json.Unmarshal(raw, &p); err != nil || p.ClusterName != "" && p.ClusterName != service {
+		return nil, nil, []wire.FieldError{{Path: "cluster_name", Detail: "it is another service", Code: wire.CodeInvalid}}
+	}
+	return raw, fsm.ResourceHash(raw, nil, 0), nil
+}
+
+func (plainResources) JSON(_ string, body []byte) ([]byte, error) { return body, nil }
+
+// connect registers a proxy's stream, as node n1 would report it.
+func connect(t *testing.T, l *ledger, tenant, fleet, proxy, peer string, stream uint64) {
+	t.Helper()
+	report(t, l, stream, &fsmpb.ProxyReport{
+		Tenant: tenant, Id: proxy, Stream: stream,
+		Report: &fsmpb.ProxyReport_Connected_{Connected: &fsmpb.ProxyReport_Connected{
+			Fleet: fleet, Peer: peer, Protocol: "delta", Build: "1.40.0",
+			Locality: &fsmpb.Locality{Zone: "eu"}, Labels: map[string]string{"a": "b"},
+		}},
+	})
+}
+
+func report(t *testing.T, l *ledger, batch uint64, r *fsmpb.ProxyReport) {
+	t.Helper()
+	result := l.apply(&fsmpb.Command{By: "xds", Op: &fsmpb.Command_ReportProxies{ReportProxies: &fsmpb.ReportProxies{
+		Node: "n1", NodeStart: 1, Batch: batch, Reports: []*fsmpb.ProxyReport{r},
+	}}})
+	if result.GetCode() != "" || result.GetUnchanged() {
+		t.Fatalf("report: %v", result)
+	}
+}
