@@ -163,12 +163,20 @@ func TestSettingsAreConfiguredOnce(t *testing.T) {
 func TestFollowersDoNotWrite(t *testing.T) {
 	t.Parallel()
 	url, l := local.TestDatabase(t), newLog(t, "c", "e")
-	w := l.start(url, 1, at(func(string) error {
+	w := l.start(url, 1, func(_ *archive.Config, d *archive.Deps, _ *archive.Archive) {
+		if n, ok := d.Cluster.(*node); ok {
+			n.lead(false, 1)
+		}
+	}, at(func(string) error {
 		t.Error("a follower writes")
 		return errors.New("no")
 	}))
-	w.lead(false, 1) // before its first look, or it has claimed at most
-	_ = w
+	l.putFleet("default", "edge", "ann")
+	time.Sleep(3 * 250 * time.Millisecond)
+	if st := l.State(); st.Archive().GetEnabled() || w.Status().State == archive.StateDown {
+		t.Fatalf("status %+v", w.Status())
+	}
+	open(t, url).want("", "SELECT to_regclass('fleet_events')")
 }
 
 func TestStatus(t *testing.T) {
@@ -223,5 +231,6 @@ func TestMigrate(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"))
+	// The Postgres that the tests share ends with the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/org/envoy-control-plane/deploy/local.(*Process).wait"))
 }

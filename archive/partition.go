@@ -18,6 +18,9 @@ const (
 	maintainEvery = time.Hour
 	// maintainAgain is how soon what failed is tried again.
 	maintainAgain = time.Minute
+	// maxMonthsBack bounds what is made for events that have waited; older
+	// ones are the default partition's.
+	maxMonthsBack = 24
 )
 
 // month is the first moment of a month, UTC.
@@ -42,12 +45,7 @@ func (s *session) maintain(ctx context.Context, st *fsm.State) {
 	}
 	s.maintained = time.Now().Add(maintainEvery)
 	now := time.Now()
-	first := now
-	for ev := range st.Events(s.cursor) {
-		first = time.Unix(0, ev.At)
-		break
-	}
-	err := s.makeMonths(ctx, monthOf(first), monthOf(now).add(s.cfg.MonthsAhead))
+	err := s.makeMonths(ctx, s.firstMonth(st, now), monthOf(now).add(s.cfg.MonthsAhead))
 	if s.cfg.Retention > 0 {
 		// A clock that runs ahead of the cluster's must not drop anything.
 		if logTime := time.Unix(0, st.Stamp()); logTime.Before(now) {
@@ -60,6 +58,21 @@ func (s *session) maintain(ctx context.Context, st *fsm.State) {
 		s.metrics.errors.Inc()
 		s.log.Error("archive: partitions", "error", err)
 	}
+}
+
+// firstMonth is that of the oldest event that waits.
+func (s *session) firstMonth(st *fsm.State, now time.Time) month {
+	first, floor := monthOf(now), monthOf(now).add(-maxMonthsBack)
+	for ev := range st.Events(s.cursor) {
+		if m := monthOf(time.Unix(0, ev.At)); m.Before(first.Time) {
+			first = m
+		}
+		break // stamps never go back
+	}
+	if first.Before(floor.Time) {
+		return floor
+	}
+	return first
 }
 
 // makeMonths makes the partitions from one month through another.

@@ -59,6 +59,9 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '30s';
 SET LOCAL idle_in_transaction_session_timeout = '30s'`
 
+// maxMigration bounds the steps of the schema, which may move many rows.
+const maxMigration = 15 * time.Minute
+
 // open connects, brings the schema up to date and claims the cursor for this
 // node's term. It returns nil while there is nothing to archive yet.
 func (a *Archive) open(ctx context.Context) (*session, error) {
@@ -105,16 +108,18 @@ func Migrate(ctx context.Context, url string) error {
 }
 
 func (s *session) start(ctx context.Context, st *fsm.State) error {
-	n, err := migrations.Apply(ctx, s.conn)
+	migrating, cancel := context.WithTimeout(ctx, maxMigration)
+	defer cancel()
+	n, err := migrations.Apply(migrating, s.conn)
 	if err != nil {
 		return err
 	}
 	if n > 0 {
 		s.log.Info("archive schema migrated", "steps", n)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	claiming, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	if err := s.claim(ctx, st); err != nil {
+	if err := s.claim(claiming, st); err != nil {
 		return err
 	}
 	s.log.Info("archive writer started", "epoch", s.epoch, "term", s.term,
