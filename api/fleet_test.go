@@ -117,7 +117,7 @@ func TestPages(t *testing.T) {
 // looked up, all of a path at once.
 func TestNames(t *testing.T) {
 	r := newRig(t).withFleet()
-	for _, name := range []string{"UPPER", "-a", "a-", "%C3%A4", "a%2Fb", "a%20b", string(make64())} {
+	for _, name := range []string{"UPPER", "default%2Ffleets", "-a", "a-", "%C3%A4", "a%2Fb", "a%20b", string(make64())} {
 		r.get("/api/v1/tenants/"+name).refused(wire.CodeInvalidName, "path.tenant")
 		r.put("/api/v1/tenants/default/fleets/"+name, "").refused(wire.CodeInvalidName, "path.fleet")
 	}

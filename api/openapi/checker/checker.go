@@ -91,7 +91,7 @@ func (c *Checker) check(ctx context.Context, x Exchange) error {
 func (x Exchange) request(ctx context.Context) *http.Request {
 	r := x.Request.Clone(ctx)
 	r.Header.Del("Content-Encoding")
-	r.Body = body(x.RequestBody)
+	r.Body, r.GetBody = body(x.RequestBody), nil
 	r.ContentLength = int64(len(x.RequestBody))
 	switch media := r.Header.Get("Content-Type"); {
 	case media == "" && len(x.RequestBody) > 0:
