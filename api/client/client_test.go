@@ -250,7 +250,7 @@ func TestWhatAnEndlessFailureMeans(t *testing.T) {
 			"507 with Retry-After, write",
 			func(w http.ResponseWriter, _ int) { refuse(w, wire.CodeStorageFull, "60") }, true, false, wire.CodeStorageFull,
 		},
-		{"503 of something else, write", func(w http.ResponseWriter, _ int) { w.WriteHeader(503) }, true, true, ""},
+		{"503 of something else, write", func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusServiceUnavailable) }, true, true, ""},
 		{
 			"504, write",
 			func(w http.ResponseWriter, _ int) { refuse(w, wire.CodeOutcomeUnknown, "") },
@@ -454,7 +454,10 @@ func TestListsAreReadToTheirEnd(t *testing.T) {
 	if q := rec.all()[1].query; q["fleet"][0] != "edge" || q["status"][0] != "connected" || q["limit"] == nil {
 		t.Errorf("the second page was asked with %v", q)
 	}
-	for range c.Proxies(t.Context(), ProxyQuery{}) {
+	for _, err := range c.Proxies(t.Context(), ProxyQuery{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	if n := len(rec.all()); n != 4 {

@@ -124,6 +124,8 @@ func parseJSON(name string, text []byte) ([]document, []error) {
 	var docs []document
 	d := json.NewDecoder(bytes.NewReader(text))
 	for n := 1; ; n++ {
+		rest := text[d.InputOffset():]
+		start := len(text) - len(bytes.TrimLeft(rest, " \t\r\n"))
 		var raw json.RawMessage
 		err := d.Decode(&raw)
 		if errors.Is(err, io.EOF) {
@@ -131,7 +133,7 @@ func parseJSON(name string, text []byte) ([]document, []error) {
 		}
 		origin := fmt.Sprintf("%s (document %d)", name, n)
 		if err != nil {
-			line := 1 + bytes.Count(text[:min(int(d.InputOffset()), len(text))], []byte("\n"))
+			line := 1 + bytes.Count(text[:start], []byte("\n"))
 			return docs, []error{fmt.Errorf("%s, from line %d on: %w", origin, line, err)}
 		}
 		docs = append(docs, document{raw, origin})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 
 	"github.com/org/envoy-control-plane/api/client"
 	"github.com/org/envoy-control-plane/api/wire"
@@ -50,7 +52,13 @@ func (a *app) report(err error) int {
 			return code
 		}
 	}
-	a.note("ecpctl: %s", clean(summary(err)))
+	for i, line := range strings.Split(summary(err), "\n") {
+		if i == 0 {
+			a.note("ecpctl: %s", clean(line))
+		} else {
+			a.note("  %s", strings.TrimSpace(clean(line)))
+		}
+	}
 	if e, ok := errors.AsType[*client.Error](err); ok {
 		for _, f := range e.Errors {
 			a.note("  %s", clean(place(f)))
@@ -65,7 +73,8 @@ func (a *app) report(err error) int {
 	return code
 }
 
-// summary is an error on one line: the paths follow by themselves.
+// summary is an error without the paths of a refusal, which follow by
+// themselves. Several errors are a line each.
 func summary(err error) string {
 	e, isAnswer := errors.AsType[*client.Error](err)
 	switch {
@@ -98,7 +107,15 @@ func hintFor(err error, code int) string {
 		return "Should it be so, repeat it with --force."
 	case errors.Is(err, client.ErrOutcomeUnknown):
 		return "See what is there (\"ecpctl get\", \"ecpctl history\") before you repeat it."
+	case isDial(err):
+		return "The nodes are named by --server or ECP_SERVER."
 	default:
 		return ""
 	}
+}
+
+// isDial reports whether no node could be connected to.
+func isDial(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
 }

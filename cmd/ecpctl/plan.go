@@ -53,11 +53,9 @@ func serviceOf(d document) (service string, isEndpoints bool, err error) {
 		return "", false, err
 	}
 	if e.Type == wrapperType && e.Resource != nil {
-		inner, err := open(document{e.Resource, d.origin})
-		if err != nil || inner.Type != assignmentType {
-			return "", false, nil // a node says better what is wrong with it
+		if inner, err := open(document{e.Resource, d.origin}); err == nil && inner.Type == assignmentType {
+			return "", true, fmt.Errorf("%s: endpoints have no wrapper; give the ClusterLoadAssignment itself", d.origin)
 		}
-		return "", true, fmt.Errorf("%s: endpoints have no wrapper; give the ClusterLoadAssignment itself", d.origin)
 	}
 	if e.Type != assignmentType {
 		return "", false, nil
