@@ -42,7 +42,7 @@ func (r *response) String() string {
 	if len(r.removed) > 0 {
 		s += " -" + strings.Join(r.removed, " -")
 	}
-	return s
+	return strings.Join(strings.Fields(s), " ")
 }
 
 // client is a proxy's end of one stream.
@@ -168,7 +168,7 @@ func (c *client) next() *response {
 func (c *client) want(text string) *response {
 	c.t.Helper()
 	r := c.next()
-	if got := r.String(); strings.TrimSpace(got) != strings.TrimSpace(text) {
+	if got := r.String(); got != strings.Join(strings.Fields(text), " ") {
 		c.t.Fatalf("response %q, want %q", got, text)
 	}
 	return r

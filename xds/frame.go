@@ -27,6 +27,7 @@ type frameKey struct {
 	protocol protocol
 	from     *content
 	forced   *subscription
+	must     bool // also when there is nothing to say
 }
 
 // frame is one response, encoded once and shared by the streams that are due
@@ -55,19 +56,14 @@ type encoder struct {
 // frame returns the response that leads a stream to `to`, from the content
 // that it has (nil: nothing). Empty responses are made when must is set.
 func (e *encoder) frame(p protocol, from, to *content, forced *subscription, must bool) *frame {
-	if must || from != nil && from.private {
-		to.mu.Lock()
-		defer to.mu.Unlock()
-		return e.encode(p, from, to, forced, must)
-	}
-	key := frameKey{p, from, forced}
+	key := frameKey{p, from, forced, must}
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	if f, ok := to.frames[key]; ok {
 		return f
 	}
-	f := e.encode(p, from, to, forced, false)
-	if !to.retired && !to.private {
+	f := e.encode(p, from, to, forced, must)
+	if !to.retired && !to.private && (from == nil || !from.private) {
 		if to.frames == nil || len(to.frames) >= maxRemembered {
 			to.frames = map[frameKey]*frame{}
 		}

@@ -161,6 +161,9 @@ func (st *stream) begin(t *subscribed, initial []named) {
 	}
 	t.sent = newContent(t.kind, items, t.sub.wildcard)
 	t.sent.private = true
+	if t.kind.isEndpoints() {
+		t.force(st.touched)
+	}
 }
 
 // answer takes in the ACK or NACK that a request is, if it is one: the nonce
@@ -185,8 +188,8 @@ func (st *stream) answer(t *subscribed, r *request) bool {
 
 // accept notes that the proxy has a content.
 func (st *stream) accept(t *subscribed, c *content) {
+	t.ackedRevision = max(t.ackedRevision, t.acked.revision(), c.revision())
 	t.acked = c
-	t.ackedRevision = max(t.ackedRevision, c.revision())
 	fresh := !t.attempted
 	t.attempted = true
 	if t.parked != nil {

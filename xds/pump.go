@@ -3,6 +3,8 @@ package xds
 import (
 	"strings"
 	"time"
+
+	"github.com/org/envoy-control-plane/fsm"
 )
 
 // inlineBytes is how much may be unacknowledged on a stream for a send not to
@@ -237,12 +239,13 @@ func (st *stream) take(t *subscribed, f *frame, now time.Time) *message {
 }
 
 // resend forces the endpoints of clusters that were just sent: Envoy waits
-// for them again, whether they changed or not.
+// for them again, whether they changed or not. They are remembered for when it
+// has yet to ask.
 func (st *stream) resend(services *subscription) {
-	for _, t := range st.types {
-		if t.kind.isEndpoints() && t.sent != nil {
-			t.force(services)
-		}
+	if t := st.find(fsm.TypeEndpoints); t == nil || t.sent == nil {
+		st.touched = services.with(st.touched)
+	} else {
+		t.force(services)
 	}
 }
 
@@ -270,9 +273,10 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 		from = nil
 	}
 	c := &t.candidate
-	if c.frame == nil || c.from != from || c.to != to || c.forced != t.forced || c.must != t.owed {
-		*c = candidate{from, to, t.forced, t.owed, nil}
-		c.frame = st.server.encoder.frame(st.protocol, from, to, t.forced, t.owed)
+	must := t.owed || t.refresh && t.kind.full
+	if c.frame == nil || c.from != from || c.to != to || c.forced != t.forced || c.must != must {
+		*c = candidate{from, to, t.forced, must, nil}
+		c.frame = st.server.encoder.frame(st.protocol, from, to, t.forced, must)
 	}
 	if c.frame.body == nil {
 		st.settle(t, to)
@@ -288,8 +292,10 @@ func (st *stream) claimed(t *subscribed, to *content) {
 		return
 	}
 	if t.claim == to.digest() {
-		t.owed = false
 		st.settle(t, to)
+		if t.kind.isEndpoints() {
+			t.force(st.touched)
+		}
 	}
 	t.claim = ""
 }

@@ -80,6 +80,7 @@ const (
 func (s *Server) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
+		grpc.WaitForHandlers(true),
 		grpc.MaxRecvMsgSize(s.config.MaxRecvMsgSize),
 		grpc.MaxSendMsgSize(maxFramesToSend),
 		grpc.ReadBufferSize(readBufferSize),

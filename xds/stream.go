@@ -44,6 +44,9 @@ type stream struct {
 	// time; again asks it to look once more before it gives the right back.
 	sending, again, closed bool
 	timer                  *time.Timer
+	// touched names the endpoints of the clusters that were sent before the
+	// stream asked for endpoints.
+	touched *subscription
 	// reason is why the server ended the stream, nil when it did not.
 	reason error
 }
@@ -192,12 +195,7 @@ func (st *stream) current(t *subscribed) *content {
 }
 
 // force adds names to those that are sent even if unchanged.
-func (t *subscribed) force(names *subscription) {
-	if t.forced != nil {
-		names = &subscription{names: merge(t.forced.names, names.names, nil)}
-	}
-	t.forced = names
-}
+func (t *subscribed) force(names *subscription) { t.forced = names.with(t.forced) }
 
 // close ends the record: nothing is sent any more, nothing is held. It returns
 // why the server ended the stream, nil when it did not.

@@ -30,6 +30,18 @@ func (s *subscription) has(name string) bool {
 	return ok
 }
 
+// with returns the names of both, for names that are not interned. Either may
+// be nil.
+func (s *subscription) with(o *subscription) *subscription {
+	switch {
+	case s == nil:
+		return o
+	case o == nil || s == o:
+		return s
+	}
+	return &subscription{names: merge(s.names, o.names, nil)}
+}
+
 func (s *subscription) dead() bool { return s.holders.Load() == 0 }
 
 func (s *subscription) equal(wildcard bool, names []string) bool {
