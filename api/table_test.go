@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,7 +168,7 @@ func TestCodes(t *testing.T) {
 		if code != wire.CodeInternal && code.Status() == wire.CodeInternal.Status() {
 			t.Errorf("%s has no status", code)
 		}
-		if !strings.Contains(tests, "wire."+name+",") && !strings.Contains(tests, "wire."+name+")") {
+		if !regexp.MustCompile(`wire\.` + name + `\b`).MatchString(tests) {
 			t.Errorf("no test demands %s", name)
 		}
 	}
@@ -186,6 +187,9 @@ func sources(t *testing.T) string {
 	}
 	var all strings.Builder
 	for _, name := range names {
+		if name == "fakes_test.go" {
+			continue // says codes, demands none
+		}
 		raw, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
