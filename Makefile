@@ -73,8 +73,9 @@ format: $(GOLANGCI_LINT) ## Format the sources
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: generate
-generate: $(BUF) ## Generate code from the protobuf files
+generate: $(BUF) ## Generate code: protobuf messages, the list of Envoy types
 	$(BUF) generate
+	$(GO) generate ./...
 
 .PHONY: generate-check
 generate-check: ## Fail where generated code is not what generate makes
