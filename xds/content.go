@@ -139,7 +139,7 @@ func (c *content) keeping(from *content) *content {
 func (c *content) unite(from *content) *content {
 	var kept []*item
 	walk(from, c, func(had, now *item) {
-		if had == nil || had.state == absent {
+		if had == nil || !had.held() {
 			return
 		}
 		lost := now == nil && c.whole || now != nil && now.state == absent

@@ -147,7 +147,12 @@ func (f *frame) doubt(from *content) *content {
 	}
 	var unsure []*item
 	for _, name := range sortedSet(f.names()) {
-		unsure = append(unsure, &item{name: name, state: doubtful})
+		i := &item{name: name}
+		if was := from.find(name); was != nil {
+			*i = *was // what it last accepted
+		}
+		i.state = doubtful
+		unsure = append(unsure, i)
 	}
 	var had []*item
 	if from != nil {

@@ -36,7 +36,8 @@ const (
 	// absent: asked for by name and not there.
 	absent
 	// doubtful: the proxy may have one content or another, because it
-	// rejected a response that it may have applied in part.
+	// rejected a response that it may have applied in part. The item holds
+	// what it accepted before, if anything.
 	doubtful
 	// claimed: the proxy says that it has this version.
 	claimed
@@ -51,6 +52,11 @@ func (i *item) sameAs(o *item) bool {
 		return false
 	}
 	return (i.state == absent) == (o.state == absent) && i.hash == o.hash
+}
+
+// held reports whether the proxy has accepted some content of the name.
+func (i *item) held() bool {
+	return i.state == present || i.state == claimed || i.state == doubtful && i.version != ""
 }
 
 func itemOf(r *fsmpb.Resource) *item {

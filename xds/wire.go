@@ -34,7 +34,7 @@ func (e *encoder) state(to *content, items []*item, gone []string) []byte {
 	b := make([]byte, 0, size)
 	b = appendString(b, responseVersion, to.digest())
 	for _, i := range items {
-		if i.state == present {
+		if i.held() {
 			b = appendAny(b, responseResources, to.kind.url, i.body)
 		}
 	}
