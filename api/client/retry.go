@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
@@ -157,7 +158,7 @@ func (s *session) try(ctx context.Context, server string, r *request, out any) e
 		return fmt.Errorf("read the answer of %s: %w", server, err)
 	}
 	s.saw(answer.Header)
-	if answer.StatusCode/100 != 2 && (!r.once || answer.Header.Get("Content-Type") == wire.MediaProblem) {
+	if answer.StatusCode/100 != 2 && (!r.once || strings.HasPrefix(answer.Header.Get("Content-Type"), wire.MediaProblem)) {
 		e := answerError(server, answer, body)
 		if e.Code == wire.CodeEpochChanged {
 			s.index.Store(0) // indexes of the old epoch mean nothing in the new one

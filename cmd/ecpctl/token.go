@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -102,23 +103,19 @@ func (a *app) createToken(g *grant, bound bool) error {
 	return a.show(made, func(t *table) { t.line("%s", token) })
 }
 
-// secret reads the secret as the nodes do: without the white space around it.
+// secret reads the secret as the nodes do: a file's without the white space
+// around it, the environment's as it is.
 func (g *grant) secret() ([]byte, error) {
-	file := g.secretFile
-	if file == "" {
-		file = os.Getenv("JWT_SECRET_FILE")
-	}
-	text := os.Getenv("JWT_SECRET")
-	if file != "" {
+	secret := os.Getenv("JWT_SECRET")
+	if file := cmp.Or(g.secretFile, os.Getenv("JWT_SECRET_FILE")); file != "" {
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		text = string(raw)
+		secret = strings.TrimSpace(string(raw))
 	}
-	text = strings.TrimSpace(text)
-	if text == "" {
+	if secret == "" {
 		return nil, misuse("there is no secret; give --secret-file, JWT_SECRET_FILE or JWT_SECRET")
 	}
-	return []byte(text), nil
+	return []byte(secret), nil
 }

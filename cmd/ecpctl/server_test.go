@@ -1,0 +1,358 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/yaml"
+
+	"github.com/org/envoy-control-plane/api"
+	"github.com/org/envoy-control-plane/api/openapi/checker"
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// lonely is a cluster of one: the real state machine, no network. Its proxies
+// are said to be where proxies has them.
+type lonely struct {
+	mu      sync.Mutex
+	state   *fsm.State
+	proxies []*fsmpb.ProxySync
+}
+
+func (l *lonely) State() *fsm.State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+func (l *lonely) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next, results, _ := l.state.Apply(l.state.Index()+1, &fsmpb.Entry{
+		Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c},
+	})
+	l.state = next
+	return results[0], nil
+}
+
+func (l *lonely) ReadIndex(context.Context) (uint64, error) { return l.State().Index(), nil }
+
+func (l *lonely) WaitApplied(context.Context, uint64) (*fsm.State, error) { return l.State(), nil }
+
+func (l *lonely) Gather(_ context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if q.GetFleet() == nil {
+		return nil, nil
+	}
+	return []*fsmpb.Answer{{Answer: &fsmpb.Answer_Fleet{Fleet: &fsmpb.FleetAnswer{Proxies: l.proxies}}}}, nil
+}
+
+func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
+	return &fsmpb.ClusterReport{
+		ClusterId: "c1", Epoch: "e1", Leader: "cp-0", Term: 2, Index: l.State().Index(),
+		Nodes: []*fsmpb.NodeReport{
+			{
+				Id: "cp-0", Address: "cp-0:7000", Voter: true, Leader: true, Healthy: true, Applied: 5, Streams: 2,
+				Build: "v1", XdsAddress: "cp-0:18000",
+			},
+			{Id: "cp-1", Address: "cp-1:7000", Zone: "b", Reason: "no heartbeat", XdsAddress: "cp-1:18000"},
+		},
+	}, nil
+}
+
+func (l *lonely) TransferLeadership(context.Context, string) error { return nil }
+
+func (l *lonely) RemoveNode(context.Context, string) error { return nil }
+
+func (l *lonely) LeaderID() string { return "cp-0" }
+
+func (l *lonely) NodeID() string { return "cp-0" }
+
+// asIs takes every message as it is.
+type asIs struct{}
+
+func (asIs) Decode(_ string, raw []byte) (*fsmpb.Resource, []wire.FieldError) {
+	var m struct {
+		Type     string          `json:"@type"`
+		Name     string          `json:"name"`
+		Aliases  []string        `json:"aliases"`
+		Resource json.RawMessage `json:"resource"`
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, []wire.FieldError{{Detail: err.Error()}}
+	}
+	if m.Type == wrapperType {
+		inner, _ := asIs{}.Decode("", m.Resource)
+		inner.Name, inner.Aliases = m.Name, m.Aliases
+		inner.Hash = fsm.ResourceHash(inner.Body, inner.Aliases, 0)
+		return inner, nil
+	}
+	return &fsmpb.Resource{TypeUrl: m.Type, Name: m.Name, Body: raw, Hash: fsm.ResourceHash(raw, nil, 0)}, nil
+}
+
+func (asIs) DecodeEndpoints(_ string, raw []byte) (body, hash []byte, problems []wire.FieldError) {
+	return raw, fsm.ResourceHash(raw, nil, 0), nil
+}
+
+func (asIs) JSON(_ string, body []byte) ([]byte, error) { return body, nil }
+
+// startAPI serves the API itself. Every exchange is held against the OpenAPI
+// document.
+func startAPI(t *testing.T, secret string) (string, *lonely) {
+	t.Helper()
+	l := &lonely{state: fsm.New()}
+	if _, err := l.Propose(t.Context(), &fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
+		Identity: &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	server, err := api.New(api.Config{Version: "v1", Commit: "abc", JWTSecret: []byte(secret)}, api.Deps{
+		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: asIs{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := checker.New(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(doc.Handler(server.Handler(), func(err error) { t.Error(err) }))
+	t.Cleanup(s.Close)
+	return s.URL, l
+}
+
+const quickstart = `"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+name: web
+connect_timeout: 1s
+---
+"@type": type.googleapis.com/envoy.config.listener.v3.Listener
+name: http
+---
+"@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment
+cluster_name: web
+endpoints:
+- lb_endpoints:
+  - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 9000}}}
+`
+
+// TestATour is what an operator does, against the API itself.
+func TestATour(t *testing.T) {
+	s, _ := startAPI(t, "")
+	ecpctl(t, s, quickstart, "apply", "-f", "-", "--fleet", "edge", "-m", "first").exits(exitDone).
+		prints("fleet edge created", "endpoints web put", "fleet edge: revision 1, 2 changes", "  added  cluster   web")
+	ecpctl(t, s, quickstart, "apply", "-f", "-", "--fleet", "edge").exits(exitDone).
+		prints("endpoints web: no difference", "fleet edge: no difference, revision 1 stays")
+
+	changed := strings.Replace(quickstart, "1s", "2s", 1)
+	ecpctl(t, s, changed, "diff", "-f", "-", "--fleet", "edge").exits(exitDone).
+		prints("updated cluster web", "  -connect_timeout: 1s", "  +connect_timeout: 2s")
+	ecpctl(t, s, changed, "apply", "-f", "-", "--fleet", "edge", "-m", "slower", "--expect-revision", "1").exits(exitDone).
+		prints("revision 2, 1 change")
+	ecpctl(t, s, quickstart, "apply", "-f", "-", "--fleet", "edge", "--expect-revision", "1").exits(exitFailed).
+		complains("ecpctl: revision_conflict: ")
+	ecpctl(t, s, "", "diff", "--fleet", "edge").exits(exitDone).
+		prints("fleet edge: 1 change from revision 1 to 2", "  +connect_timeout: 2s")
+	ecpctl(t, s, "", "diff", "--fleet", "edge", "0", "1").exits(exitDone).prints("2 changes from revision 0 to 1")
+	ecpctl(t, s, "", "rollback", "--fleet", "edge", "--to", "1", "--dry-run").exits(exitDone).prints("  +connect_timeout: 1s")
+	ecpctl(t, s, "", "rollback", "--fleet", "edge", "--to", "1", "--wait").exits(exitDone).
+		prints("fleet edge: revision 3, 1 change", "no proxy is connected")
+	ecpctl(t, s, "", "rollback", "--fleet", "edge", "--to", "9").exits(exitFailed).complains("revision_not_found")
+
+	ecpctl(t, s, "", "get", "fleets").exits(exitDone).prints("NAME  REVISION", "edge  3")
+	ecpctl(t, s, "", "get", "revisions", "--fleet", "edge").exits(exitDone).prints("slower", "first", "rollback to 1")
+	ecpctl(t, s, "", "get", "revisions", "--fleet", "edge", "2", "-o", "yaml").exits(exitDone).prints("message: slower")
+	ecpctl(t, s, "", "get", "resources", "--fleet", "edge").exits(exitDone).prints("listener  http")
+	ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "web").exits(exitDone).prints("cluster  web")
+	ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "gone").exits(exitFailed).complains("resource_not_found")
+	r := ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "--type", "cluster", "web", "--revision", "2", "-o", "json")
+	if got := decode[wire.Resource](r.exits(exitDone)); !strings.Contains(string(got.Resource), `"2s"`) {
+		t.Errorf("printed %s", r.out)
+	}
+	ecpctl(t, s, "", "history", "--fleet", "edge", "--kind", "revision_created", "--since", "1h").exits(exitDone).
+		prints(`revision 2, 1 change, "slower"`).complains("there is no archive")
+	r = ecpctl(t, s, "", "history", "--limit", "2", "-o", "json").exits(exitDone)
+	if got := decode[wire.History](r); len(got.Items) != 2 || got.Next == "" {
+		t.Errorf("printed %s", r.out)
+	}
+
+	ecpctl(t, s, "", "endpoints", "put", "api/v1", "10.0.0.1:80", "[::1]:81").exits(exitDone).prints("endpoints api/v1 put")
+	ecpctl(t, s, "", "endpoints", "get", "api/v1").exits(exitDone).prints("10.0.0.1:80", "[::1]:81")
+	ecpctl(t, s, "", "endpoints", "list").exits(exitDone).prints("api/v1   2", "web      1")
+	ecpctl(t, s, quickstart, "endpoints", "put", "-f", "-").exits(exitFailed).complains("is not a ClusterLoadAssignment")
+	ecpctl(t, s, "", "endpoints", "delete", "api/v1").exits(exitDone).prints("endpoints of api/v1 deleted")
+	ecpctl(t, s, "", "endpoints", "delete", "api/v1").exits(exitFailed).complains("endpoints_not_found")
+
+	ecpctl(t, s, "", "delete", "resource", "--fleet", "edge", "listener", "http").exits(exitFailed).complains("would_empty", "--force")
+	ecpctl(t, s, "", "delete", "resource", "--fleet", "edge", "listener", "http", "--force").exits(exitDone).
+		prints("fleet edge: revision 4, 1 change", "removed  listener  http")
+	ecpctl(t, s, "", "delete", "fleet", "edge").exits(exitDone).prints("fleet edge deleted")
+	ecpctl(t, s, "", "delete", "proxy", "p").exits(exitFailed).complains("proxy_not_found")
+	ecpctl(t, s, quickstart, "--tenant", "acme", "apply", "-f", "-", "--fleet", "edge").exits(exitFailed).
+		complains("tenant_not_found")
+	ecpctl(t, s, "", "create", "tenant", "acme", "--label", "plan=gold").exits(exitDone).prints("tenant acme put")
+	ecpctl(t, s, "", "create", "tenant", "acme", "--label", "plan=gold").exits(exitDone).prints("tenant acme is as it was")
+	ecpctl(t, s, "", "get", "tenants").exits(exitDone).prints("acme     plan=gold", "default  -")
+	ecpctl(t, s, "", "--tenant", "acme", "create", "fleet", "mesh", "--revision-history-limit", "7").exits(exitDone)
+	ecpctl(t, s, "", "--tenant", "acme", "get", "fleets", "mesh", "-o", "yaml").exits(exitDone).prints("revision_history_limit: 7")
+
+	ecpctl(t, s, "", "cluster").exits(exitDone).
+		prints("cluster c1, leader cp-0, term 2", "archive off", "cp-0", "unhealthy: no heartbeat")
+	ecpctl(t, s, "", "cluster", "transfer").exits(exitDone).prints("the leader is cp-0")
+	ecpctl(t, s, "", "cluster", "remove", "cp-1").exits(exitDone).prints("node cp-1 removed")
+	ecpctl(t, s, "", "version").exits(exitDone).prints("node", "abc")
+	ecpctl(t, "http://127.0.0.1:1,"+s, "", "--strong", "get", "fleets").exits(exitDone)
+}
+
+// TestWhatGetPrintsCanBeApplied also for resources that need a wrapper.
+func TestWhatGetPrintsCanBeApplied(t *testing.T) {
+	s, _ := startAPI(t, "")
+	in := quickstart + `---
+"@type": ` + wrapperType + `
+name: main/all
+aliases: [main/example.com]
+resource: {"@type": type.googleapis.com/envoy.config.route.v3.VirtualHost, name: all}
+`
+	ecpctl(t, s, in, "apply", "-f", "-", "--fleet", "edge").exits(exitDone)
+	for _, format := range []string{"yaml", "json"} {
+		all := ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "-o", format).exits(exitDone)
+		ecpctl(t, s, all.out, "apply", "-f", "-", "--fleet", "edge", "--prune").exits(exitDone).prints("no difference")
+		one := ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "--type", "virtual_host", "main/all", "-o", format)
+		ecpctl(t, s, one.exits(exitDone).out, "apply", "-f", "-", "--fleet", "edge").exits(exitDone).prints("no difference")
+		services := ecpctl(t, s, "", "endpoints", "list", "-o", format).exits(exitDone)
+		ecpctl(t, s, services.out, "apply", "-f", "-").exits(exitDone).prints("endpoints web: no difference")
+	}
+}
+
+func TestProxies(t *testing.T) {
+	s, l := startAPI(t, "")
+	ecpctl(t, s, quickstart, "apply", "-f", "-", "--fleet", "edge").exits(exitDone)
+	report := &fsmpb.ProxyReport{
+		Tenant: "default", Id: "edge-1", Stream: 1, Report: &fsmpb.ProxyReport_Connected_{Connected: &fsmpb.ProxyReport_Connected{
+			Fleet: "edge", Peer: "10.0.0.9:1", Protocol: "delta", Build: "1.40.0", Labels: map[string]string{"stage": "canary"},
+		}},
+	}
+	if _, err := l.Propose(t.Context(), &fsmpb.Command{Op: &fsmpb.Command_ReportProxies{ReportProxies: &fsmpb.ReportProxies{
+		Node: "cp-0", NodeStart: 1, Batch: 1, Reports: []*fsmpb.ProxyReport{report},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	ecpctl(t, s, "", "proxies").exits(exitDone).prints("ID      FLEET", "edge-1  edge   connected", "cp-0", "1.40.0")
+	ecpctl(t, s, "", "proxies", "--fleet", "edge", "--status", "disconnected").exits(exitDone)
+	ecpctl(t, s, "", "proxies", "edge-1").exits(exitDone).
+		prints("Proxy:", "stage=canary", "TYPE  SENT", "NODE  PEER        PROTOCOL", "cp-0  10.0.0.9:1")
+	ecpctl(t, s, "", "proxies", "edge-2").exits(exitFailed).complains("proxy_not_found")
+	ecpctl(t, s, "", "delete", "proxy", "edge-1").exits(exitFailed).complains("proxy_connected")
+	ecpctl(t, s, "", "delete", "fleet", "edge").exits(exitFailed).complains("fleet_has_proxies")
+
+	say := func(state fsmpb.ProxySync_State) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.proxies = []*fsmpb.ProxySync{{
+			Proxy: "edge-1", State: state, Revision: 1, WaitingFor: "listener",
+			RejectedType: fsm.TypeListener, RejectedDetail: "Didn't find a registered implementation",
+		}}
+	}
+	slower := func(to string) string { return strings.Replace(quickstart, "1s", to, 1) }
+	apply := []string{"apply", "-f", "-", "--fleet", "edge", "--wait=400ms"}
+	say(fsmpb.ProxySync_SYNCED)
+	ecpctl(t, s, slower("2s"), apply...).exits(exitDone).prints("revision 2: 1 connected proxy, all synced")
+	say(fsmpb.ProxySync_PENDING)
+	start := time.Now()
+	ecpctl(t, s, slower("3s"), apply...).exits(exitWait).prints("edge-1  pending  -     has revision 1, waiting for listener")
+	if took := time.Since(start); took < 400*time.Millisecond {
+		t.Errorf("it waited for %v only", took)
+	}
+	say(fsmpb.ProxySync_REJECTED)
+	ecpctl(t, s, slower("4s"), apply...).exits(exitRejected).
+		prints("edge-1  rejected  listener  Didn't find a registered implementation").complains("1 proxy rejects revision 4")
+	ecpctl(t, s, "", "rollback", "--fleet", "edge", "--to", "1", "--wait=1s", "-o", "json").exits(exitRejected)
+}
+
+func TestProxyDetailHasARowForEachType(t *testing.T) {
+	s := newCanned(t)
+	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.FixedZone("", 3600))
+	s.on("GET /tenants/default/proxies/edge-1", 200, wire.Proxy{
+		ID: "edge-1", Sync: wire.SyncPending, WaitingFor: "route", DuplicateID: true, FirstSeen: at,
+		Locality: &wire.Locality{Region: "eu", Zone: "eu-1a"},
+		Streams:  []wire.Stream{{Node: "cp-0", Peer: "p", Protocol: "delta", Types: []string{"cluster", "listener"}}},
+		Types: map[string]wire.TypeStatus{
+			"listener": {Sent: "9-bb", Acked: "7-aa", Rejected: &wire.Rejected{Version: "9-bb", Detail: "no filter", At: at}},
+			"cluster":  {Sent: "9-cc", Acked: "9-cc"},
+		},
+	})
+	ecpctl(t, s.url, "", "proxies", "edge-1").exits(exitDone).prints(
+		"pending, waiting for route", "eu/eu-1a", "two peers use this id", "2026-11-24T09:00:00Z",
+		"TYPE      SENT  ACKED  REJECTED  AT\ncluster   9-cc  9-cc   -         -\nlistener  9-bb  7-aa   9-bb      2026-11-24T09:00:00Z\n",
+		"\nEnvoy rejects listener: no filter\n", "delta     cluster,listener",
+	)
+}
+
+func TestTokensOpenTheAPI(t *testing.T) {
+	const secret = "0123456789abcdef0123456789abcdef"
+	s, _ := startAPI(t, secret)
+	ecpctl(t, s, "", "get", "fleets").exits(exitFailed).complains("unauthenticated", "ECP_TOKEN")
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	token := func(args ...string) string {
+		r := ecpctl(t, s, "", append([]string{"token", "create", "--secret-file", file, "--subject", "alice"}, args...)...).exits(exitDone)
+		if r.stderr != "" {
+			t.Errorf("said %s", r.stderr)
+		}
+		return strings.TrimSpace(r.out)
+	}
+	admin := token("--role", "admin")
+	ecpctl(t, s, "", "--token", admin, "create", "tenant", "acme").exits(exitDone)
+	bound := token("--role", "admin", "--tenant", "acme")
+	ecpctl(t, s, "", "--token", bound, "--tenant", "acme", "create", "fleet", "edge").exits(exitDone)
+	ecpctl(t, s, "", "--token", bound, "create", "tenant", "other").exits(exitFailed).complains("forbidden")
+	viewer := token("--role", "viewer")
+	ecpctl(t, s, "", "--token", viewer, "get", "fleets").exits(exitDone)
+	ecpctl(t, s, "", "--token", viewer, "create", "fleet", "edge").exits(exitFailed).complains("forbidden")
+	ecpctl(t, s, "", "--token", viewer, "--tenant", "acme", "get", "fleets").exits(exitFailed).complains("forbidden")
+	all := token("--role", "viewer", "--all-tenants")
+	ecpctl(t, s, "", "--token", all, "--tenant", "acme", "history").exits(exitDone).prints("alice")
+
+	t.Setenv("JWT_SECRET", "short")
+	r := ecpctl(t, "", "", "token", "create", "--subject", "a", "--role", "viewer", "-o", "json").exits(exitDone)
+	if got := decode[map[string]string](r); got["tenant"] != "default" || got["expires"] == "" {
+		t.Errorf("printed %s", r.out)
+	}
+	r.complains("the secret has 5 bytes")
+}
+
+func TestBootstrap(t *testing.T) {
+	s, _ := startAPI(t, "")
+	r := ecpctl(t, s, "", "--tenant", "acme", "bootstrap", "edge-1", "--fleet", "edge", "--zone", "z", "--label", "a=b").exits(exitDone)
+	var got struct {
+		Node struct {
+			ID, Cluster string
+			Metadata    struct{ Tenant string }
+		}
+	}
+	if err := yaml.Unmarshal([]byte(r.out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Node.ID != "edge-1" || got.Node.Cluster != "edge" || got.Node.Metadata.Tenant != "acme" {
+		t.Errorf("node is %+v", got.Node)
+	}
+	r.prints("address: cp-0", "address: cp-1", "DELTA_GRPC")
+	r = ecpctl(t, "http://127.0.0.1:1", "", "bootstrap", "p", "--fleet", "f", "--xds", "cp:1", "--sotw", "-o", "json").exits(exitDone)
+	decode[map[string]any](r)
+	if strings.Contains(r.out, "tenant") || strings.Contains(r.out, "DELTA_GRPC") {
+		t.Errorf("printed %s", r.out)
+	}
+}
