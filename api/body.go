@@ -62,56 +62,91 @@ func (c *call) mediaType() (bool, error) {
 // read takes the body off the wire and decompresses it, within the limit and
 // until the call's deadline.
 func (c *call) read() ([]byte, error) {
-	if c.r.ContentLength > wire.MaxBodyBytes {
-		return nil, tooLarge()
-	}
 	control := http.NewResponseController(c.w)
 	_ = control.SetReadDeadline(c.deadline) // a writer without deadlines has no slow sender
 	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 
-	limited := http.MaxBytesReader(c.w, c.r.Body, wire.MaxBodyBytes)
+	raw, err := c.unpack()
+	if err == nil {
+		return raw, nil
+	}
+	if errors.Is(err, errTooLarge) {
+		c.discard(control)
+		return nil, refuse(wire.CodeBodyTooLarge, "a body has at most %d bytes, decompressed too", wire.MaxBodyBytes)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, refuse(wire.CodeRequestTimeout, "the body did not arrive in time")
+	}
+	if _, refused := errors.AsType[*wire.Problem](err); refused {
+		return nil, err
+	}
+	return nil, refuse(wire.CodeMalformedJSON, "the body cannot be read: %v", err)
+}
+
+func (c *call) unpack() ([]byte, error) {
+	if c.r.ContentLength > wire.MaxBodyBytes {
+		return nil, errTooLarge
+	}
+	sent := &capped{from: c.r.Body, left: wire.MaxBodyBytes}
 	switch encoding := c.r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
 	case "", "identity":
-		return readAll(limited, c.r.ContentLength)
-	case "gzip":
-		zipped, err := gzip.NewReader(limited)
-		if err != nil {
-			return nil, bodyError(err)
+		var buf bytes.Buffer
+		if c.r.ContentLength > 0 {
+			buf.Grow(int(c.r.ContentLength) + bytes.MinRead)
 		}
-		return readAll(zipped, -1)
+		_, err := buf.ReadFrom(sent)
+		return buf.Bytes(), err
+	case "gzip":
+		zipped, err := gzip.NewReader(sent)
+		if err != nil {
+			return nil, fmt.Errorf("decompress: %w", err)
+		}
+		raw, err := io.ReadAll(&capped{from: zipped, left: wire.MaxBodyBytes})
+		if err != nil {
+			return nil, fmt.Errorf("decompress: %w", err)
+		}
+		return raw, nil
 	default:
 		return nil, refuse(wire.CodeUnsupportedMedia, "the Content-Encoding %q is not gzip", encoding)
 	}
 }
 
-// readAll reads at most the limit; size is a hint, negative when unknown.
-func readAll(r io.Reader, size int64) ([]byte, error) {
-	var buf bytes.Buffer
-	if size > 0 {
-		buf.Grow(int(min(size, wire.MaxBodyBytes)) + bytes.MinRead)
+// discard reads what is left of a body that is too large, up to a bound: many
+// clients look for the answer only when they have sent everything. One that
+// waits for "100 Continue" is answered at once.
+func (c *call) discard(control *http.ResponseController) {
+	if c.r.Header.Get("Expect") != "" {
+		return
 	}
-	n, err := buf.ReadFrom(io.LimitReader(r, wire.MaxBodyBytes+1))
-	if err != nil {
-		return nil, bodyError(err)
-	}
-	if n > wire.MaxBodyBytes {
-		return nil, tooLarge()
-	}
-	return buf.Bytes(), nil
+	_ = control.SetReadDeadline(time.Now().Add(maxDiscardTime))
+	_, _ = io.CopyN(io.Discard, c.r.Body, maxDiscardBytes) // the answer is the same
 }
 
-func tooLarge() error {
-	return refuse(wire.CodeBodyTooLarge, "a body has at most %d bytes, decompressed too", wire.MaxBodyBytes)
+// Bounds of what is read in vain.
+const (
+	maxDiscardBytes = 64 << 20
+	maxDiscardTime  = 5 * time.Second
+)
+
+// errTooLarge says that a body goes beyond the limit.
+var errTooLarge = errors.New("the body is too large")
+
+// capped reads up to a number of bytes and fails when there are more.
+type capped struct {
+	from io.Reader
+	left int64
 }
 
-func bodyError(err error) error {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return tooLarge()
+func (r *capped) Read(p []byte) (int, error) {
+	if int64(len(p)) > r.left+1 {
+		p = p[:r.left+1]
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return refuse(wire.CodeRequestTimeout, "the body did not arrive in time")
+	n, err := r.from.Read(p)
+	if int64(n) > r.left {
+		return int(r.left), errTooLarge
 	}
-	return refuse(wire.CodeMalformedJSON, "the body cannot be read: %v", err)
+	r.left -= int64(n)
+	return n, err
 }
 
 // checkJSON says where a text stops being JSON.
@@ -151,7 +186,7 @@ func fromYAML(raw []byte) ([]byte, error) {
 		return nil, refuse(wire.CodeMalformedYAML, "%v", err)
 	}
 	if len(out) > wire.MaxBodyBytes {
-		return nil, tooLarge()
+		return nil, refuse(wire.CodeBodyTooLarge, "the body has more than %d bytes as JSON", wire.MaxBodyBytes)
 	}
 	if string(out) == "null" {
 		return nil, nil

@@ -74,6 +74,7 @@ func (s *Server) handle(c *call) (a *answer, err error) {
 	if err := c.parseQuery(); err != nil {
 		return nil, err
 	}
+	c.waits = c.route.Kind == KindWait && c.query.Has("wait")
 	if err := c.checkNames(); err != nil {
 		return nil, err
 	}

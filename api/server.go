@@ -42,7 +42,9 @@ type Server struct {
 	http    *http.Server
 
 	drain    sync.Once
-	draining chan struct{}
+	draining chan struct{} // closed when a stop begins
+	stop     sync.Once
+	stopped  chan struct{} // closed when Shutdown has ended
 }
 
 // New returns a Server. It listens nowhere and starts nothing.
@@ -63,7 +65,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, log: deps.Log, auth: deps.Auth,
-		router: newRouter(routes()), metrics: m, openapi: doc, draining: make(chan struct{}),
+		router: newRouter(routes()), metrics: m, openapi: doc, draining: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if s.auth == nil {
 		s.auth = newAuthenticator(cfg.JWTSecret)
@@ -108,10 +110,15 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		if !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the API: %w", err)
 		}
+		select {
+		case <-s.stopped:
+		case <-ctx.Done():
+			_ = s.http.Close() // the context's end asked for it
+		}
 		return nil
 	case <-ctx.Done():
 		s.startDraining()
-		_ = s.http.Close() // the context's end asked for it
+		_ = s.http.Close()
 		<-served
 		return nil
 	}
@@ -121,6 +128,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // lets the others finish until the context ends; then it cuts them off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.startDraining()
+	defer s.stop.Do(func() { close(s.stopped) })
 	if err := s.http.Shutdown(ctx); err != nil {
 		_ = s.http.Close() // the first error says it
 		return fmt.Errorf("shut the API down: %w", err)

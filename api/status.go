@@ -46,7 +46,6 @@ func fleetStatus(s *Server, c *call, st *fsm.State) (any, error) {
 		query: &fsmpb.FleetQuery{Tenant: f.GetTenant(), Fleet: f.GetName(), Revision: n, MinIndex: st.Index()},
 	}
 	if wait > 0 {
-		c.waits = true
 		c.bound(wait + s.cfg.RequestLimit)
 	}
 	return w.run(c.ctx, st)

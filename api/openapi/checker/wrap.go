@@ -7,19 +7,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 )
 
 // Handler wraps a server: every exchange is checked after it has been
 // answered, and what is wrong reported. Bodies are kept in memory.
 func (c *Checker) Handler(next http.Handler, report func(error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		sent := &bytes.Buffer{}
+		sent := &buffer{}
 		asked := r.Clone(r.Context())
 		r.Body = tee{io.TeeReader(r.Body, sent), r.Body}
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(rec, r)
 		c.report(Exchange{
-			Request: asked, RequestBody: sent.Bytes(), Status: rec.status, Header: rec.Header().Clone(), Body: rec.body.Bytes(),
+			Request: asked, RequestBody: sent.copy(), Status: rec.status, Header: rec.Header().Clone(), Body: rec.body.Bytes(),
 		}, report)
 	})
 }
@@ -27,7 +28,7 @@ func (c *Checker) Handler(next http.Handler, report func(error)) http.Handler {
 // RoundTripper wraps a client's transport in the same way.
 func (c *Checker) RoundTripper(next http.RoundTripper, report func(error)) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		sent := &bytes.Buffer{}
+		sent := &buffer{}
 		asked := r.Clone(r.Context())
 		if r.Body != nil {
 			r = r.Clone(r.Context())
@@ -44,7 +45,7 @@ func (c *Checker) RoundTripper(next http.RoundTripper, report func(error)) http.
 		}
 		answer.Body = body(got)
 		c.report(Exchange{
-			Request: asked, RequestBody: sent.Bytes(), Status: answer.StatusCode, Header: answer.Header.Clone(), Body: got,
+			Request: asked, RequestBody: sent.copy(), Status: answer.StatusCode, Header: answer.Header.Clone(), Body: got,
 		}, report)
 		return answer, nil
 	})
@@ -81,6 +82,25 @@ func inflate(raw []byte, header http.Header) []byte {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// buffer keeps a request's body. A transport may still be sending it when the
+// answer is there.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) copy() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Clone(b.buf.Bytes())
+}
 
 // tee reads through, and closes what is read.
 type tee struct {
