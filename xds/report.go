@@ -30,6 +30,8 @@ type reporter struct {
 
 	mu    sync.Mutex
 	queue []*report
+	// dropped counts the entries of the queue that were replaced.
+	dropped int
 	// live holds the registrations of the open streams, to make them again
 	// should the cluster have dropped them.
 	live map[uint64]*fsmpb.ProxyReport
@@ -152,12 +154,17 @@ func (r *reporter) drop(stream uint64, which func(*fsmpb.ProxyReport) bool) bool
 			return false
 		}
 		e.dropped = true
+		r.dropped++
 		connect = connect || e.GetConnected() != nil
 		r.metrics.reports.WithLabelValues("collapsed").Inc()
 		return true
 	})
 	if len(r.waiting[stream]) == 0 {
 		delete(r.waiting, stream)
+	}
+	if 2*r.dropped > len(r.queue) {
+		r.queue = slices.DeleteFunc(r.queue, func(e *report) bool { return e.dropped })
+		r.dropped = 0
 	}
 	return connect
 }
@@ -180,6 +187,9 @@ func (r *reporter) take() []*fsmpb.ProxyReport {
 			if len(r.waiting[e.Stream]) == 0 {
 				delete(r.waiting, e.Stream)
 			}
+		}
+		if e.dropped {
+			r.dropped--
 		}
 		n++
 	}
