@@ -50,13 +50,6 @@ type Route struct {
 	handle handler
 }
 
-// reading are the query parameters of every read of state, listing those of
-// every list.
-var (
-	reading = []string{"min_index", "consistency"}
-	listing = append([]string{"limit", "cursor"}, reading...)
-)
-
 const (
 	tenantsPath  = wire.Prefix + "/tenants"
 	tenantPath   = tenantsPath + "/{tenant}"
@@ -72,6 +65,9 @@ const (
 // routes is the table of everything that the server answers.
 func routes() []Route {
 	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
+	reading := []string{"min_index", "consistency"} // of every read of state
+	listing := with(reading, "limit", "cursor")     // of every list
+	changing := []string{"dry_run", "force", "content"}
 	return []Route{
 		{get, "/health", "getHealth", PermNone, KindPlain, nil, (*Server).health},
 		{get, "/ready", "getReady", PermNone, KindPlain, nil, (*Server).ready},
@@ -87,14 +83,8 @@ func routes() []Route {
 		{get, fleetPath, "getFleet", PermView, KindPlain, reading, read(getFleet)},
 		{put, fleetPath, "putFleet", PermOperate, KindPlain, nil, (*Server).putFleet},
 		{del, fleetPath, "deleteFleet", PermOperate, KindPlain, []string{"force"}, (*Server).deleteFleet},
-		{
-			post, fleetPath + "/changes", "changeFleet", PermOperate, KindPlain,
-			[]string{"dry_run", "force", "content"}, (*Server).changeFleet,
-		},
-		{
-			post, fleetPath + "/rollback", "rollbackFleet", PermOperate, KindPlain,
-			[]string{"dry_run", "force", "content"}, (*Server).rollbackFleet,
-		},
+		{post, fleetPath + "/changes", "changeFleet", PermOperate, KindPlain, changing, (*Server).changeFleet},
+		{post, fleetPath + "/rollback", "rollbackFleet", PermOperate, KindPlain, changing, (*Server).rollbackFleet},
 		{
 			get, fleetPath + "/resources", "listResources", PermView, KindPlain,
 			with(listing, "type", "revision"), read(listResources),
@@ -136,6 +126,5 @@ func routes() []Route {
 	}
 }
 
-func with(base []string, more ...string) []string {
-	return append(more, base...)
-}
+// with adds parameters to those of a kind of route.
+func with(base []string, more ...string) []string { return append(more, base...) }
