@@ -47,9 +47,11 @@ build: ## Build the binaries into bin
 envoy: ## Fetch the pinned Envoy into .tools
 	@$(PYTHON) deploy/local/fetch_envoy.py
 
+# Never from the cache, which does not see what the binaries under test are
+# made of.
 .PHONY: test
 test: envoy ## Run every test under the race detector
-	$(GO) test -race -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
+	$(GO) test -race -count=1 -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
 	@$(MAKE) --no-print-directory coverage
 
 # The coverage of fsm: a package's own tests alone count for it, generated code does not. Where fsm
@@ -88,7 +90,7 @@ generate-check: ## Fail where generated code is not what generate makes
 deploy-check: $(KUBECTL_VALIDATE) ## Check the deployment files against Kubernetes' own schemas
 	@env -u KUBERNETES_SERVICE_HOST KUBECONFIG=/dev/null $(KUBECTL_VALIDATE) --version 1.30 \
 	  $(filter-out %/kustomization.yaml,$(wildcard deploy/k8s/*.yaml deploy/k8s/*/*.yaml))
-	$(GO) test ./deploy
+	$(GO) test -count=1 ./deploy
 
 .PHONY: image
 image: ## Build the container image
