@@ -7,7 +7,7 @@ import (
 )
 
 func (t *transition) putEndpoints(c *fsmpb.PutEndpoints) (*fsmpb.Result, *Error) {
-	if _, err := t.tenant(c.GetTenant()); err != nil {
+	if err := t.needTenant(c.GetTenant()); err != nil {
 		return nil, err
 	}
 	if c.Service == "" || len(c.Hash) == 0 {
@@ -32,7 +32,7 @@ func (t *transition) putEndpoints(c *fsmpb.PutEndpoints) (*fsmpb.Result, *Error)
 }
 
 func (t *transition) deleteEndpoints(c *fsmpb.DeleteEndpoints) (*fsmpb.Result, *Error) {
-	if _, err := t.tenant(c.GetTenant()); err != nil {
+	if err := t.needTenant(c.GetTenant()); err != nil {
 		return nil, err
 	}
 	if _, ok := t.Endpoints(c.Tenant, c.Service); !ok {

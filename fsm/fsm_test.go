@@ -115,7 +115,9 @@ func resource(url, name, body string) *fsmpb.Resource {
 	return &fsmpb.Resource{TypeUrl: url, Name: name, Body: []byte(body), Hash: fsm.ResourceHash([]byte(body), nil, 0)}
 }
 
-func removal(url, name string) *fsmpb.ResourceKey { return &fsmpb.ResourceKey{TypeUrl: url, Name: name} }
+func removal(url, name string) *fsmpb.ResourceKey {
+	return &fsmpb.ResourceKey{TypeUrl: url, Name: name}
+}
 
 func keyed(c *fsmpb.Command, key, request string) *fsmpb.Command {
 	sum := sha256.Sum256([]byte(request))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -33,17 +34,17 @@ func newModel() *model {
 
 func (m *model) owned(tenant string) bool {
 	for k := range m.fleets {
-		if bytes.HasPrefix([]byte(k), []byte(tenant+"/")) {
+		if strings.HasPrefix(k, tenant+"/") {
 			return true
 		}
 	}
 	for k := range m.endpoints {
-		if bytes.HasPrefix([]byte(k), []byte(tenant+"/")) {
+		if strings.HasPrefix(k, tenant+"/") {
 			return true
 		}
 	}
 	for k, streams := range m.streams {
-		if len(streams) > 0 && bytes.HasPrefix([]byte(k), []byte(tenant+"/")) {
+		if len(streams) > 0 && strings.HasPrefix(k, tenant+"/") {
 			return true
 		}
 	}
@@ -105,7 +106,7 @@ func (m *model) deleteTenant(name string) fsm.Code {
 	}
 	delete(m.tenants, name)
 	for k := range m.streams {
-		if bytes.HasPrefix([]byte(k), []byte(name+"/")) {
+		if strings.HasPrefix(k, name+"/") {
 			delete(m.streams, k)
 		}
 	}

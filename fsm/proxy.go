@@ -170,7 +170,7 @@ func (t *transition) dropStreams(node string, through int64) int {
 }
 
 func (t *transition) deleteProxy(c *fsmpb.DeleteProxy) (*fsmpb.Result, *Error) {
-	if _, err := t.tenant(c.GetTenant()); err != nil {
+	if err := t.needTenant(c.GetTenant()); err != nil {
 		return nil, err
 	}
 	p, ok := t.Proxy(c.Tenant, c.Id)

@@ -8,13 +8,12 @@ import (
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
-// tenant returns a tenant or the refusal that it is unknown.
-func (t *transition) tenant(name string) (*fsmpb.Tenant, *Error) {
-	row, ok := t.Tenant(name)
-	if !ok {
-		return nil, Refusal(CodeTenantNotFound, "there is no tenant %q", name)
+// needTenant refuses an unknown tenant.
+func (t *transition) needTenant(name string) *Error {
+	if _, ok := t.Tenant(name); !ok {
+		return Refusal(CodeTenantNotFound, "there is no tenant %q", name)
 	}
-	return row, nil
+	return nil
 }
 
 func (t *transition) putTenant(c *fsmpb.PutTenant) (*fsmpb.Result, *Error) {
@@ -40,7 +39,7 @@ func (t *transition) putTenant(c *fsmpb.PutTenant) (*fsmpb.Result, *Error) {
 }
 
 func (t *transition) deleteTenant(c *fsmpb.DeleteTenant) (*fsmpb.Result, *Error) {
-	if _, err := t.tenant(c.GetName()); err != nil {
+	if err := t.needTenant(c.GetName()); err != nil {
 		return nil, err
 	}
 	if c.Name == DefaultTenant {
@@ -79,7 +78,7 @@ func (t *transition) holds(tenant string) string {
 
 // fleet returns a fleet or the refusal that it, or its tenant, is unknown.
 func (t *transition) fleet(tenant, name string) (*fsmpb.Fleet, *Error) {
-	if _, err := t.tenant(tenant); err != nil {
+	if err := t.needTenant(tenant); err != nil {
 		return nil, err
 	}
 	row, ok := t.Fleet(tenant, name)
@@ -90,7 +89,7 @@ func (t *transition) fleet(tenant, name string) (*fsmpb.Fleet, *Error) {
 }
 
 func (t *transition) putFleet(c *fsmpb.PutFleet) (*fsmpb.Result, *Error) {
-	if _, err := t.tenant(c.GetTenant()); err != nil {
+	if err := t.needTenant(c.GetTenant()); err != nil {
 		return nil, err
 	}
 	if c.Name == "" {

@@ -82,13 +82,13 @@ type violation interface {
 // violations reports the leaves of a tree of errors. md is the message that
 // they are about, nil when it is not known.
 func violations(path string, md protoreflect.MessageDescriptor, err error, ps *problems) {
-	if many, ok := err.(interface{ AllErrors() []error }); ok { //nolint:errorlint // the validator's own types, never wrapped
+	if many, ok := err.(interface{ AllErrors() []error }); ok {
 		for _, e := range many.AllErrors() {
 			violations(path, md, e, ps)
 		}
 		return
 	}
-	v, ok := err.(violation) //nolint:errorlint // as above
+	v, ok := err.(violation)
 	if !ok {
 		if err != nil {
 			ps.add(path, wire.CodeInvalidResource, "%v", err)

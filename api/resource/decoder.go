@@ -95,11 +95,11 @@ func (d *Decoder) DecodeEndpoints(service string, raw []byte) (body, hash []byte
 // JSON returns a stored message as JSON with its @type. Bytes of a type that
 // this build does not know come as {"@type", "value": base64}.
 func (d *Decoder) JSON(typeURL string, body []byte) ([]byte, error) {
-	any, err := d.render(typeURL, body)
+	raw, err := d.render(typeURL, body)
 	if err != nil {
 		return nil, fmt.Errorf("render %s: %w", typeURL, err)
 	}
-	return any, nil
+	return raw, nil
 }
 
 // resource checks an item and makes what the state holds of it.
