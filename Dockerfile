@@ -33,7 +33,7 @@ VOLUME /data
 # REST, metrics, xDS, Raft, gossip.
 EXPOSE 8080 9090 18000 7000 7946/tcp 7946/udp
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s \
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s \
     CMD ["/envoy-control-plane", "health"]
 ENTRYPOINT ["/envoy-control-plane"]
 CMD ["serve"]
