@@ -231,7 +231,9 @@ func TestWait(t *testing.T) {
 			[]string{"revision 13: 2 connected proxies, all synced"},
 		},
 		{
-			"nobody there", wire.FleetStatus{Revision: 13, Converged: true}, exitDone,
+			"nobody there",
+			wire.FleetStatus{Revision: 13, Converged: true},
+			exitDone,
 			[]string{"revision 13: no proxy is connected"},
 		},
 		{

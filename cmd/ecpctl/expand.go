@@ -24,6 +24,8 @@ type envelope struct {
 	// Of what "ecpctl get -o yaml" prints.
 	Kind    string   `json:"type"`
 	Name    string   `json:"name"`
+	Service string   `json:"service"`
+	Version string   `json:"version"`
 	Aliases []string `json:"aliases"`
 	TTL     string   `json:"ttl"`
 }
@@ -69,11 +71,15 @@ func expandAll(d document, items []json.RawMessage) ([]document, error) {
 	return docs, nil
 }
 
-// rewrap turns a printed resource back into what a change set takes. What the
-// bare message cannot say, its name included, goes into a wrapper.
+// rewrap turns what "ecpctl get" printed back into what the API takes: a
+// resource into the form that carries its name apart, endpoints into the
+// message alone. What only looks like it goes to the API as it is.
 func rewrap(d document, e *envelope) ([]document, error) {
-	if len(e.Aliases) == 0 && e.TTL == "" && e.Kind != "virtual_host" {
+	switch {
+	case e.Version != "" && e.Service != "":
 		return []document{{e.Resource, d.origin}}, nil
+	case e.Version == "" || e.Kind == "":
+		return []document{d}, nil
 	}
 	wrapper := map[string]any{"@type": wrapperType, "name": e.Name, "resource": e.Resource}
 	if len(e.Aliases) > 0 {
@@ -102,7 +108,8 @@ func open(d document) (*envelope, error) {
 	for name, into := range map[string]any{
 		"@type": &e.Type, "items": &e.Items, "resources": &e.Resources, "resource": &e.Resource,
 		"cluster_name": &e.ClusterName, "clusterName": &e.ClusterCamel,
-		"type": &e.Kind, "name": &e.Name, "aliases": &e.Aliases, "ttl": &e.TTL,
+		"type": &e.Kind, "name": &e.Name, "service": &e.Service, "version": &e.Version,
+		"aliases": &e.Aliases, "ttl": &e.TTL,
 	} {
 		if raw, ok := fields[name]; ok {
 			_ = json.Unmarshal(raw, into)

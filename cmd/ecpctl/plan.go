@@ -52,7 +52,7 @@ func serviceOf(d document) (service string, isEndpoints bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	if e.Type == wrapperType && e.Resource != nil {
+	if (e.Type == wrapperType || e.Type == "") && e.Resource != nil {
 		if inner, err := open(document{e.Resource, d.origin}); err == nil && inner.Type == assignmentType {
 			return "", true, fmt.Errorf("%s: endpoints have no wrapper; give the ClusterLoadAssignment itself", d.origin)
 		}

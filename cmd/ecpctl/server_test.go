@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -17,7 +16,9 @@ import (
 
 	"github.com/org/envoy-control-plane/api"
 	"github.com/org/envoy-control-plane/api/openapi/checker"
+	"github.com/org/envoy-control-plane/api/resource"
 	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/deploy/examples"
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
@@ -80,34 +81,6 @@ func (l *lonely) LeaderID() string { return "cp-0" }
 
 func (l *lonely) NodeID() string { return "cp-0" }
 
-// asIs takes every message as it is.
-type asIs struct{}
-
-func (asIs) Decode(_ string, raw []byte) (*fsmpb.Resource, []wire.FieldError) {
-	var m struct {
-		Type     string          `json:"@type"`
-		Name     string          `json:"name"`
-		Aliases  []string        `json:"aliases"`
-		Resource json.RawMessage `json:"resource"`
-	}
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, []wire.FieldError{{Detail: err.Error()}}
-	}
-	if m.Type == wrapperType {
-		inner, _ := asIs{}.Decode("", m.Resource)
-		inner.Name, inner.Aliases = m.Name, m.Aliases
-		inner.Hash = fsm.ResourceHash(inner.Body, inner.Aliases, 0)
-		return inner, nil
-	}
-	return &fsmpb.Resource{TypeUrl: m.Type, Name: m.Name, Body: raw, Hash: fsm.ResourceHash(raw, nil, 0)}, nil
-}
-
-func (asIs) DecodeEndpoints(_ string, raw []byte) (body, hash []byte, problems []wire.FieldError) {
-	return raw, fsm.ResourceHash(raw, nil, 0), nil
-}
-
-func (asIs) JSON(_ string, body []byte) ([]byte, error) { return body, nil }
-
 // startAPI serves the API itself. Every exchange is held against the OpenAPI
 // document.
 func startAPI(t *testing.T, secret string) (string, *lonely) {
@@ -119,7 +92,7 @@ func startAPI(t *testing.T, secret string) (string, *lonely) {
 		t.Fatal(err)
 	}
 	server, err := api.New(api.Config{Version: "v1", Commit: "abc", JWTSecret: []byte(secret)}, api.Deps{
-		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: asIs{},
+		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: resource.New(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -133,29 +106,27 @@ func startAPI(t *testing.T, secret string) (string, *lonely) {
 	return s.URL, l
 }
 
-const quickstart = `"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
-name: web
-connect_timeout: 1s
----
-"@type": type.googleapis.com/envoy.config.listener.v3.Listener
-name: http
----
-"@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment
-cluster_name: web
-endpoints:
-- lb_endpoints:
-  - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 9000}}}
-`
+// quickstart is the sample fleet: a listener, a route, a cluster and its
+// endpoints.
+func quickstart(t *testing.T) string {
+	t.Helper()
+	text, err := examples.Quickstart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
 
 // TestATour is what an operator does, against the API itself.
 func TestATour(t *testing.T) {
 	s, _ := startAPI(t, "")
+	quickstart := quickstart(t)
 	ecpctl(t, s, quickstart, "apply", "-f", "-", "--fleet", "edge", "-m", "first").exits(exitDone).
-		prints("fleet edge created", "endpoints web put", "fleet edge: revision 1, 2 changes", "  added  cluster   web")
+		prints("fleet edge created", "endpoints web put", "fleet edge: revision 1, 3 changes", "  added  cluster   web")
 	ecpctl(t, s, quickstart, "apply", "-f", "-", "--fleet", "edge").exits(exitDone).
 		prints("endpoints web: no difference", "fleet edge: no difference, revision 1 stays")
 
-	changed := strings.Replace(quickstart, "1s", "2s", 1)
+	changed := strings.Replace(quickstart, "connect_timeout: 1s", "connect_timeout: 2s", 1)
 	ecpctl(t, s, changed, "diff", "-f", "-", "--fleet", "edge").exits(exitDone).
 		prints("updated cluster web", "  -connect_timeout: 1s", "  +connect_timeout: 2s")
 	ecpctl(t, s, changed, "apply", "-f", "-", "--fleet", "edge", "-m", "slower", "--expect-revision", "1").exits(exitDone).
@@ -164,7 +135,7 @@ func TestATour(t *testing.T) {
 		complains("ecpctl: revision_conflict: ")
 	ecpctl(t, s, "", "diff", "--fleet", "edge").exits(exitDone).
 		prints("fleet edge: 1 change from revision 1 to 2", "  +connect_timeout: 2s")
-	ecpctl(t, s, "", "diff", "--fleet", "edge", "0", "1").exits(exitDone).prints("2 changes from revision 0 to 1")
+	ecpctl(t, s, "", "diff", "--fleet", "edge", "0", "1").exits(exitDone).prints("3 changes from revision 0 to 1")
 	ecpctl(t, s, "", "rollback", "--fleet", "edge", "--to", "1", "--dry-run").exits(exitDone).prints("  +connect_timeout: 1s")
 	ecpctl(t, s, "", "rollback", "--fleet", "edge", "--to", "1", "--wait").exits(exitDone).
 		prints("fleet edge: revision 3, 1 change", "no proxy is connected")
@@ -173,7 +144,7 @@ func TestATour(t *testing.T) {
 	ecpctl(t, s, "", "get", "fleets").exits(exitDone).prints("NAME  REVISION", "edge  3")
 	ecpctl(t, s, "", "get", "revisions", "--fleet", "edge").exits(exitDone).prints("slower", "first", "rollback to 1")
 	ecpctl(t, s, "", "get", "revisions", "--fleet", "edge", "2", "-o", "yaml").exits(exitDone).prints("message: slower")
-	ecpctl(t, s, "", "get", "resources", "--fleet", "edge").exits(exitDone).prints("listener  http")
+	ecpctl(t, s, "", "get", "resources", "--fleet", "edge").exits(exitDone).prints("listener  edge")
 	ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "web").exits(exitDone).prints("cluster  web")
 	ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "gone").exits(exitFailed).complains("resource_not_found")
 	r := ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "--type", "cluster", "web", "--revision", "2", "-o", "json")
@@ -194,9 +165,9 @@ func TestATour(t *testing.T) {
 	ecpctl(t, s, "", "endpoints", "delete", "api/v1").exits(exitDone).prints("endpoints of api/v1 deleted")
 	ecpctl(t, s, "", "endpoints", "delete", "api/v1").exits(exitFailed).complains("endpoints_not_found")
 
-	ecpctl(t, s, "", "delete", "resource", "--fleet", "edge", "listener", "http").exits(exitFailed).complains("would_empty", "--force")
-	ecpctl(t, s, "", "delete", "resource", "--fleet", "edge", "listener", "http", "--force").exits(exitDone).
-		prints("fleet edge: revision 4, 1 change", "removed  listener  http")
+	ecpctl(t, s, "", "delete", "resource", "--fleet", "edge", "listener", "edge").exits(exitFailed).complains("would_empty", "--force")
+	ecpctl(t, s, "", "delete", "resource", "--fleet", "edge", "listener", "edge", "--force").exits(exitDone).
+		prints("fleet edge: revision 4, 1 change", "removed  listener  edge")
 	ecpctl(t, s, "", "delete", "fleet", "edge").exits(exitDone).prints("fleet edge deleted")
 	ecpctl(t, s, "", "delete", "proxy", "p").exits(exitFailed).complains("proxy_not_found")
 	ecpctl(t, s, quickstart, "--tenant", "acme", "apply", "-f", "-", "--fleet", "edge").exits(exitFailed).
@@ -215,14 +186,50 @@ func TestATour(t *testing.T) {
 	ecpctl(t, "http://127.0.0.1:1,"+s, "", "--strong", "get", "fleets").exits(exitDone)
 }
 
+// TestMistakesOfTheAPIAreFoundInTheFiles: nothing is stored, and every
+// mistake has its file, document and path.
+func TestMistakesOfTheAPIAreFoundInTheFiles(t *testing.T) {
+	s, _ := startAPI(t, "")
+	listener := `"@type": type.googleapis.com/envoy.config.listener.v3.Listener
+name: http
+filter_chains:
+- filters:
+  - name: hcm
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefx: x}
+`
+	dir := write(t, map[string]string{
+		"listener.yaml":  listener,
+		"cluster.yaml":   "\"@type\": " + clusterType + "\nname: web\n---\n\"@type\": type.googleapis.com/x.Y\n",
+		"endpoints.yaml": "\"@type\": " + assignmentType + "\ncluster_name: web\nendpoint: []\n",
+	})
+	at := func(name string) string { return filepath.Join(dir, name) }
+	ecpctl(t, s, "", "apply", "-f", dir, "--fleet", "edge").exits(exitFailed).complains(
+		"\n  "+at("cluster.yaml")+" (document 2): @type: ",
+		"\n  "+at("listener.yaml")+" (document 1): filter_chains[0].filters[0].typed_config.stat_prefx: ",
+	)
+	ecpctl(t, s, "", "apply", "-f", at("endpoints.yaml")).exits(exitFailed).
+		complains(at("endpoints.yaml") + " (document 1): endpoint: ")
+	ecpctl(t, s, "", "get", "resources", "--fleet", "edge", "-o", "json").exits(exitDone).prints(`"items": []`)
+	ecpctl(t, s, "", "endpoints", "list", "-o", "json").exits(exitDone).prints(`"items": []`)
+}
+
 // TestWhatGetPrintsCanBeApplied also for resources that need a wrapper.
 func TestWhatGetPrintsCanBeApplied(t *testing.T) {
 	s, _ := startAPI(t, "")
-	in := quickstart + `---
+	in := quickstart(t) + `---
 "@type": ` + wrapperType + `
 name: main/all
-aliases: [main/example.com]
-resource: {"@type": type.googleapis.com/envoy.config.route.v3.VirtualHost, name: all}
+resource: {"@type": type.googleapis.com/envoy.config.route.v3.VirtualHost, name: all, domains: [example.com]}
+---
+"@type": type.googleapis.com/envoy.config.route.v3.VirtualHost
+route_config: main
+name: more
+domains: [example.org]
+---
+# without @type
+name: layer
+ttl: 30s
+resource: {"@type": type.googleapis.com/envoy.service.runtime.v3.Runtime, name: layer, layer: {a: 1, b: 2.5}}
 `
 	ecpctl(t, s, in, "apply", "-f", "-", "--fleet", "edge").exits(exitDone)
 	for _, format := range []string{"yaml", "json"} {
@@ -237,6 +244,7 @@ resource: {"@type": type.googleapis.com/envoy.config.route.v3.VirtualHost, name:
 
 func TestProxies(t *testing.T) {
 	s, l := startAPI(t, "")
+	quickstart := quickstart(t)
 	ecpctl(t, s, quickstart, "apply", "-f", "-", "--fleet", "edge").exits(exitDone)
 	report := &fsmpb.ProxyReport{
 		Tenant: "default", Id: "edge-1", Stream: 1, Report: &fsmpb.ProxyReport_Connected_{Connected: &fsmpb.ProxyReport_Connected{
@@ -264,7 +272,9 @@ func TestProxies(t *testing.T) {
 			RejectedType: fsm.TypeListener, RejectedDetail: "Didn't find a registered implementation",
 		}}
 	}
-	slower := func(to string) string { return strings.Replace(quickstart, "1s", to, 1) }
+	slower := func(to string) string {
+		return strings.Replace(quickstart, "connect_timeout: 1s", "connect_timeout: "+to, 1)
+	}
 	apply := []string{"apply", "-f", "-", "--fleet", "edge", "--wait=400ms"}
 	say(fsmpb.ProxySync_SYNCED)
 	ecpctl(t, s, slower("2s"), apply...).exits(exitDone).prints("revision 2: 1 connected proxy, all synced")
