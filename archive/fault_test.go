@@ -118,7 +118,9 @@ func TestOlderLeaderIsFenced(t *testing.T) {
 			l.drained()
 			time.Sleep(100 * time.Millisecond)
 			old.stop()
-			if n := after.Load(); n > 0 && step != "rows" {
+			// One that holds the lock may be first once more; one that comes
+			// after the claim must never be.
+			if n := after.Load(); n > 0 && step != "rows" && step != "commit" {
 				t.Errorf("the old leader moved the cursor %d times", n)
 			}
 			d := open(t, dsn)
@@ -216,22 +218,26 @@ func TestPostgresLosesItsLastTransactions(t *testing.T) {
 func TestGapIsWritten(t *testing.T) {
 	t.Parallel()
 	dsn, l := local.TestDatabase(t), newLog(t, "c", "e")
-	l.do(&fsmpb.Command{By: "ops", Op: &fsmpb.Command_ConfigureArchive{ConfigureArchive: &fsmpb.ConfigureArchive{
-		Settings: &fsmpb.ArchiveSettings{Enabled: true, Overflow: fsmpb.ArchiveSettings_GAP, MaxOutboxBytes: 1000},
-	}}})
+	l.putFleet("default", "edge", "ann")
+	gap := with(func(c *archive.Config) { c.Overflow, c.MaxOutboxBytes, c.ReplayWindow = fsmpb.ArchiveSettings_GAP, 1000, time.Millisecond })
+	w := l.start(dsn, 1, gap)
+	l.drained()
+	w.stop()
+	stored := l.State().Seq()
 	l.report(connected("p1", 1))
 	for range 100 {
 		l.putFleet("default", "edge", "ann")
 	}
 	st := l.State()
-	if st.FirstSeq() < 50 {
+	if st.FirstSeq() < stored+50 {
 		t.Fatalf("nothing was dropped: first is %d", st.FirstSeq())
 	}
-	l.start(dsn, 1, with(func(c *archive.Config) { c.Overflow = fsmpb.ArchiveSettings_GAP }))
+	l.start(dsn, 2, gap)
 	l.drained()
 	d := open(t, dsn)
+	d.want(fmt.Sprintf("%d %d", stored+1, st.FirstSeq()-1), "SELECT concat_ws(' ', from_seq, to_seq) FROM archive_gaps")
+	d.run("DELETE FROM fleet_events WHERE seq <= $1", int64(stored))
 	d.wantOnce("e", st.FirstSeq()-1, l.State().Seq())
-	d.want(fmt.Sprintf("1 %d", st.FirstSeq()-1), "SELECT concat_ws(' ', from_seq, to_seq) FROM archive_gaps")
 	// The row of a proxy whose event is lost is there.
 	d.want("p1 connected", "SELECT concat_ws(' ', id, status) FROM envoy_proxies")
 }

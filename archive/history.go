@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -167,15 +168,22 @@ func (r *reader) lineage(ctx context.Context, here history) (spans []span, store
 	return spans, stored, err
 }
 
-// pending are the matching events that only the memory has, newest first.
+// pending are the newest matching events that only the memory has, newest
+// first, one more than a page at most.
 func (r *reader) pending(before, stored uint64) ([]*Event, error) {
-	var out []*Event
+	var found []*fsmpb.Event
 	for ev := range r.st.Events(stored) {
 		if ev.Seq >= before {
 			break
 		}
-		if !r.query.matches(ev) {
-			continue
+		if r.query.matches(ev) {
+			found = append(found, ev)
+		}
+	}
+	var out []*Event
+	for _, ev := range slices.Backward(found) {
+		if len(out) > r.query.Limit {
+			break
 		}
 		data, err := fsm.EventData(ev)
 		if err != nil {
@@ -185,9 +193,6 @@ func (r *reader) pending(before, stored uint64) ([]*Event, error) {
 			Epoch: r.st.Identity().GetEpoch(), Seq: ev.Seq, TenantSeq: ev.TenantSeq, Index: ev.Index, At: timeOf(ev.At),
 			Tenant: ev.Tenant, Fleet: ev.Fleet, Kind: fsm.EventKind(ev), By: ev.By, Data: data,
 		})
-	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
 	}
 	return out, nil
 }
