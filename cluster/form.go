@@ -1,0 +1,348 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/org/envoy-control-plane/cluster/clusterpb"
+	"github.com/org/envoy-control-plane/cluster/transport"
+)
+
+const (
+	formEvery    = 150 * time.Millisecond
+	probeTimeout = time.Second
+	// sayEvery is how often the log repeats what a first start waits for.
+	sayEvery = 10 * time.Second
+)
+
+// form brings a node without a Raft configuration into a cluster: it takes
+// part in making one, or joins the one that there is. It ends once the node
+// has a configuration.
+func (n *Node) form(ctx context.Context) error {
+	said := time.Time{}
+	for {
+		wait, err := n.formStep(ctx)
+		if err != nil {
+			return err
+		}
+		if wait == "" {
+			n.waitsFor.Store(nil)
+			return nil
+		}
+		old := n.waitsFor.Swap(&wait)
+		if old == nil || *old != wait || time.Since(said) > sayEvery {
+			if time.Since(said) > time.Second {
+				n.log.Info("first start waits", "for", wait)
+				said = time.Now()
+			}
+		}
+		if !pause(ctx, formEvery) {
+			return nil
+		}
+	}
+}
+
+// formStep makes one step and returns what it waits for, "" when done.
+func (n *Node) formStep(ctx context.Context) (wait string, err error) {
+	rt := n.rt.Load()
+	if rt == nil {
+		return "the node to start", nil
+	}
+	id := n.ident.get()
+	if len(rt.servers()) > 0 {
+		return "", n.forgetPromise()
+	}
+	switch p := id.Promise; {
+	case id.ClusterId != "" && p.GetClusterId() == id.ClusterId && p.GetCoordinator() == n.ident.ServerID():
+		return "", n.bootstrap(rt, p) // decided before a crash
+	case id.ClusterId != "" && p.GetClusterId() == id.ClusterId:
+		return "the first leader's log", nil
+	case id.ClusterId != "":
+		return n.join(ctx, rt)
+	case p != nil && p.Coordinator == n.ident.ServerID():
+		return n.pursue(ctx, rt, p)
+	case p != nil:
+		return n.await(ctx, rt, p)
+	}
+	if n.formsAlone() {
+		return "", n.decide(rt, n.newPromise(nil))
+	}
+	return n.gatherMembers(ctx, rt)
+}
+
+func (n *Node) formsAlone() bool {
+	m := n.cfg.InitialMembers
+	return n.cfg.BootstrapExpect == 1 && len(n.cfg.Join) == 0 && (len(m) == 0 || (len(m) == 1 && m[0] == n.cfg.NodeID))
+}
+
+// forgetPromise ends the first start.
+func (n *Node) forgetPromise() error {
+	if n.ident.get().Promise == nil {
+		return nil
+	}
+	return n.ident.update(func(id *clusterpb.Identity) error {
+		id.Promise = nil
+		return nil
+	})
+}
+
+// view is what the other nodes said when all that are known were asked.
+type view struct {
+	infos map[string]*clusterpb.NodeInfo // by server id, without this node
+	// silent are the known nodes and addresses to join that did not answer.
+	silent []string
+}
+
+// look asks every address to join and every member of gossip who it is.
+func (n *Node) look(ctx context.Context, rt *runtime) view {
+	addresses, unknown := rt.gossip.Addresses(ctx)
+	v := view{infos: map[string]*clusterpb.NodeInfo{}, silent: unknown}
+	members := rt.gossip.Members()
+	self := n.ident.ServerID()
+	byGossip := map[string]bool{}
+	var (
+		mu sync.Mutex
+		wg sync.WaitGroup
+	)
+	unheard := map[string]bool{}
+	for _, m := range members {
+		byGossip[m.GossipAddress] = true
+		if m.Meta.ServerId == self {
+			continue
+		}
+		wg.Go(func() {
+			info, err := probe(ctx, rt.peers, "@"+m.RaftAddress())
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				unheard[m.Meta.ServerId] = true
+				return
+			}
+			if info.ServerId != self {
+				v.infos[info.ServerId] = info
+			}
+		})
+	}
+	wg.Wait()
+	for _, a := range addresses {
+		if !byGossip[a] {
+			v.silent = append(v.silent, a)
+		}
+	}
+	for id := range unheard {
+		// A node whose disk was wiped answers under its new incarnation.
+		if !v.answered(nodeOf(id)) && nodeOf(id) != n.cfg.NodeID {
+			v.silent = append(v.silent, id)
+		}
+	}
+	slices.Sort(v.silent)
+	return v
+}
+
+func (v view) answered(nodeID string) bool { return v.node(nodeID) != nil }
+
+// node returns what a node answered, nil when it did not.
+func (v view) node(nodeID string) *clusterpb.NodeInfo {
+	for id, info := range v.infos {
+		if nodeOf(id) == nodeID {
+			return info
+		}
+	}
+	return nil
+}
+
+// probe asks one server, or whoever has an address.
+func probe(ctx context.Context, p *peers, key string) (*clusterpb.NodeInfo, error) {
+	client, err := p.client(key)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return client.Probe(ctx, &clusterpb.ProbeRequest{})
+}
+
+// gatherMembers looks for a cluster to join, and else for the members of a new
+// one. Any cluster that answers is a veto.
+func (n *Node) gatherMembers(ctx context.Context, rt *runtime) (wait string, err error) {
+	v := n.look(ctx, rt)
+	for id, info := range v.infos {
+		if info.ClusterId == "" {
+			continue
+		}
+		if !info.Configured {
+			return fmt.Sprintf("%s to come up in cluster %s", id, info.ClusterId), nil
+		}
+		err := n.ident.update(func(id *clusterpb.Identity) error {
+			if id.Promise != nil || id.ClusterId != "" {
+				return errBusy
+			}
+			id.ClusterId = info.ClusterId
+			return nil
+		})
+		if err != nil && !errors.Is(err, errBusy) {
+			return "", err
+		}
+		n.log.Info("there is a cluster already, joining it", "cluster_id", info.ClusterId, "told_by", id)
+		return "being added to the cluster", nil
+	}
+	if n.cfg.BootstrapExpect == 0 && len(n.cfg.InitialMembers) == 0 {
+		return "a cluster to join" + among(v.silent), nil
+	}
+	chosen, wait := n.choose(v)
+	if wait != "" {
+		return wait, nil
+	}
+	if chosen[0].ServerId != n.ident.ServerID() {
+		return nodeOf(chosen[0].ServerId) + " to start the bootstrap", nil
+	}
+	p := n.newPromise(chosen[1:])
+	err = n.ident.update(func(id *clusterpb.Identity) error {
+		if id.Promise != nil || id.ClusterId != "" {
+			return errBusy
+		}
+		id.Promise = p
+		return nil
+	})
+	if errors.Is(err, errBusy) {
+		return "another bootstrap", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return n.pursue(ctx, rt, p)
+}
+
+var errBusy = errors.New("another bootstrap came first")
+
+func among(silent []string) string {
+	if len(silent) == 0 {
+		return ""
+	}
+	return "; no answer from " + strings.Join(silent, ", ")
+}
+
+// choose returns the members of a new cluster, the coordinator first, or what
+// is missing for it.
+func (n *Node) choose(v view) (chosen []*clusterpb.Seed, wait string) {
+	if len(n.cfg.InitialMembers) > 0 {
+		return n.chooseInitial(v)
+	}
+	if len(v.silent) > 0 {
+		return nil, "answers from " + strings.Join(v.silent, ", ")
+	}
+	if !n.cfg.NonVoter {
+		chosen = append(chosen, n.seed())
+	}
+	nodes := map[string]bool{n.cfg.NodeID: true}
+	for id, info := range v.infos {
+		if nodes[nodeOf(id)] {
+			return nil, fmt.Sprintf("one of two nodes with the id %s to go", nodeOf(id))
+		}
+		nodes[nodeOf(id)] = true
+		if info.Promise != nil {
+			return nil, "the bootstrap that " + id + " takes part in"
+		}
+		if info.Voter {
+			chosen = append(chosen, &clusterpb.Seed{ServerId: id, Address: info.Address})
+		}
+	}
+	if len(chosen) < n.cfg.BootstrapExpect {
+		return nil, fmt.Sprintf("%d more nodes", n.cfg.BootstrapExpect-len(chosen))
+	}
+	sortSeeds(chosen)
+	chosen = chosen[:n.cfg.BootstrapExpect]
+	if !slices.ContainsFunc(chosen, func(s *clusterpb.Seed) bool { return s.ServerId == n.ident.ServerID() }) {
+		return nil, "the others' bootstrap, to join them"
+	}
+	return chosen, ""
+}
+
+func (n *Node) chooseInitial(v view) (chosen []*clusterpb.Seed, wait string) {
+	if !slices.Contains(n.cfg.InitialMembers, n.cfg.NodeID) {
+		return nil, "the initial members' cluster, to join it" + among(v.silent)
+	}
+	var missing []string
+	for _, m := range n.cfg.InitialMembers {
+		if m == n.cfg.NodeID {
+			chosen = append(chosen, n.seed())
+			continue
+		}
+		info := v.node(m)
+		switch {
+		case info == nil:
+			missing = append(missing, m)
+		case info.Promise != nil:
+			return nil, "the bootstrap that " + m + " takes part in"
+		default:
+			chosen = append(chosen, &clusterpb.Seed{ServerId: info.ServerId, Address: info.Address})
+		}
+	}
+	if len(missing) > 0 {
+		return nil, "answers from " + strings.Join(missing, ", ")
+	}
+	sortSeeds(chosen)
+	return chosen, ""
+}
+
+func sortSeeds(s []*clusterpb.Seed) {
+	slices.SortFunc(s, func(a, b *clusterpb.Seed) int { return strings.Compare(a.ServerId, b.ServerId) })
+}
+
+func (n *Node) seed() *clusterpb.Seed {
+	return &clusterpb.Seed{ServerId: n.ident.ServerID(), Address: n.cfg.address()}
+}
+
+// newPromise makes up a cluster of this node, its coordinator, and others.
+func (n *Node) newPromise(others []*clusterpb.Seed) *clusterpb.Promise {
+	return &clusterpb.Promise{
+		ClusterId: randomID(8), Coordinator: n.ident.ServerID(),
+		Members: append([]*clusterpb.Seed{n.seed()}, others...),
+	}
+}
+
+// decide makes the promised cluster real. From the write on there is no way
+// back; a crash behind it is made up for at the next start.
+func (n *Node) decide(rt *runtime, p *clusterpb.Promise) error {
+	err := n.ident.update(func(id *clusterpb.Identity) error {
+		if id.ClusterId != "" || (id.Promise != nil && !proto.Equal(id.Promise, p)) {
+			return fmt.Errorf("bootstrap %s: %w", p.ClusterId, errBusy)
+		}
+		id.ClusterId, id.Promise = p.ClusterId, p
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return n.bootstrap(rt, p)
+}
+
+func (n *Node) bootstrap(rt *runtime, p *clusterpb.Promise) error {
+	var c raft.Configuration
+	for _, m := range p.Members {
+		c.Servers = append(c.Servers, raft.Server{
+			Suffrage: raft.Voter, ID: raft.ServerID(m.ServerId), Address: transport.Address(m.ServerId, m.Address),
+		})
+	}
+	if err := rt.raft.BootstrapCluster(c).Error(); err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	n.log.Info("made a new cluster", "cluster_id", p.ClusterId, "members", len(p.Members))
+	rt.gossip.Tell()
+	rt.trans.Campaign()
+	return n.forgetPromise()
+}
+
+// stagger keeps two coordinators from meeting again at once.
+func stagger(ctx context.Context) {
+	pause(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond)) //nolint:gosec // no secret
+}

@@ -1,0 +1,211 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/org/envoy-control-plane/cluster/clusterpb"
+)
+
+// Config of a Gossip.
+type Config struct {
+	// Bind is the IP to listen on, Port the port for TCP and UDP.
+	Bind string
+	Port int
+	// Advertise is the DNS name or IP by which others reach the node. It is
+	// looked up once, at the start: memberlist wants an IP.
+	Advertise string
+	// Join lists host or host:port; names may have many addresses.
+	Join []string
+	// Meta returns what to tell about the node now.
+	Meta func() *clusterpb.Meta
+	Log  *slog.Logger
+	// WrapTransport is put around the network, when set.
+	WrapTransport func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
+}
+
+const (
+	// rejoinEvery is how often names are looked up while someone is missing.
+	rejoinEvery = 500 * time.Millisecond
+	// lookEvery is how often they are looked up at other times.
+	lookEvery = 10 * time.Second
+	// tellEvery is how often changed metadata is spread.
+	tellEvery = time.Second
+	// dialTimeout bounds one attempt to join an address.
+	dialTimeout = 2 * time.Second
+)
+
+// Gossip is this node's part in the member list.
+type Gossip struct {
+	cfg Config
+
+	mu   sync.Mutex
+	list *memberlist.Memberlist
+	self string // IP and port
+	told []byte
+}
+
+// New makes a Gossip; Start begins it.
+func New(cfg Config) *Gossip { return &Gossip{cfg: cfg} }
+
+// Start listens. The advertised name is looked up until it is known.
+func (g *Gossip) Start(ctx context.Context) error {
+	ip, err := g.lookupSelf(ctx)
+	if err != nil {
+		return err
+	}
+	meta := g.cfg.Meta()
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = fmt.Sprintf("%s~%d", meta.ServerId, meta.Start)
+	conf.BindAddr, conf.BindPort = g.cfg.Bind, g.cfg.Port
+	conf.AdvertiseAddr, conf.AdvertisePort = ip, g.cfg.Port
+	conf.LogOutput = &logWriter{log: g.cfg.Log}
+	conf.Delegate, conf.Alive = (*delegate)(g), (*delegate)(g)
+	conf.ProbeInterval, conf.ProbeTimeout = 500*time.Millisecond, 250*time.Millisecond
+	conf.TCPTimeout = dialTimeout
+	conf.PushPullInterval = 15 * time.Second
+	conf.GossipInterval = 100 * time.Millisecond
+	conf.MsgpackUseNewTimeFormat = true
+	if err := g.transport(conf); err != nil {
+		return err
+	}
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.list, g.self = list, list.LocalNode().Address()
+	return nil
+}
+
+func (g *Gossip) transport(conf *memberlist.Config) error {
+	if g.cfg.WrapTransport == nil {
+		return nil
+	}
+	t, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+		BindAddrs: []string{conf.BindAddr}, BindPort: conf.BindPort,
+	})
+	if err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	conf.Transport = g.cfg.WrapTransport(t)
+	return nil
+}
+
+// lookupSelf finds the IP of the advertised name. A pod may start before its
+// name is in the DNS.
+func (g *Gossip) lookupSelf(ctx context.Context) (string, error) {
+	for attempt := 0; ; attempt++ {
+		addrs, err := net.DefaultResolver.LookupIPAddr(ctx, g.cfg.Advertise)
+		if err == nil && len(addrs) > 0 {
+			for _, a := range addrs {
+				if a.IP.To4() != nil {
+					return a.IP.String(), nil
+				}
+			}
+			return addrs[0].IP.String(), nil
+		}
+		if attempt%20 == 0 {
+			g.cfg.Log.Warn("cannot look up the advertised name, trying again", "name", g.cfg.Advertise, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("look up %s: %w", g.cfg.Advertise, errors.Join(err, ctx.Err()))
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// Run joins and keeps telling until ctx ends. Close ends what Start began.
+func (g *Gossip) Run(ctx context.Context) error {
+	join, tell := time.NewTimer(0), time.NewTicker(tellEvery)
+	defer join.Stop()
+	defer tell.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-join.C:
+			if g.look(ctx) {
+				join.Reset(lookEvery)
+			} else {
+				join.Reset(rejoinEvery)
+			}
+		case <-tell.C:
+			g.Tell()
+		}
+	}
+}
+
+// Tell spreads the metadata if it has changed.
+func (g *Gossip) Tell() {
+	meta := encode(g.cfg.Meta())
+	g.mu.Lock()
+	list := g.list
+	changed := list != nil && string(meta) != string(g.told)
+	g.told = meta
+	g.mu.Unlock()
+	if !changed {
+		return
+	}
+	if err := list.UpdateNode(tellEvery); err != nil {
+		g.cfg.Log.Debug("gossip: metadata not spread yet", "error", err)
+	}
+}
+
+// Members returns the live members, this node included, by server id.
+func (g *Gossip) Members() []Member {
+	g.mu.Lock()
+	list := g.list
+	g.mu.Unlock()
+	if list == nil {
+		return nil
+	}
+	var all []Member
+	for _, n := range list.Members() {
+		if m, ok := memberOf(n); ok {
+			all = append(all, m)
+		}
+	}
+	return newest(all)
+}
+
+// Leave tells the others that the node goes.
+func (g *Gossip) Leave(timeout time.Duration) error {
+	g.mu.Lock()
+	list := g.list
+	g.mu.Unlock()
+	if list == nil {
+		return nil
+	}
+	return list.Leave(timeout)
+}
+
+// Close stops listening without a word.
+func (g *Gossip) Close() error {
+	g.mu.Lock()
+	list := g.list
+	g.list = nil
+	g.mu.Unlock()
+	if list == nil {
+		return nil
+	}
+	return list.Shutdown()
+}
+
+func encode(m *clusterpb.Meta) []byte {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil || len(b) > memberlist.MetaMaxSize {
+		return nil
+	}
+	return b
+}

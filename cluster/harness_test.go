@@ -1,0 +1,233 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// site is one place where a node runs, over its restarts.
+type site struct {
+	t    *testing.T
+	cfg  Config
+	deps Deps
+
+	node *Node
+	stop context.CancelFunc
+	done chan error
+}
+
+// ports returns free ports of 127.0.0.1, for TCP and UDP both.
+func ports(t *testing.T, count int) []int {
+	t.Helper()
+	var out []int
+	for len(out) < count {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenPacket("udp", l.Addr().String())
+		defer l.Close()
+		if err != nil {
+			continue
+		}
+		defer u.Close()
+		out = append(out, port)
+	}
+	return out
+}
+
+func logger(t *testing.T, node string) *slog.Logger {
+	t.Helper()
+	var w io.Writer = io.Discard
+	if os.Getenv("CLUSTER_TEST_LOG") != "" {
+		w = os.Stderr
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})).With("on", node)
+}
+
+// newSites makes count nodes that join each other; change adapts each.
+func newSites(t *testing.T, count int, change func(i int, c *Config, d *Deps)) []*site {
+	t.Helper()
+	all := ports(t, 2*count)
+	var join []string
+	for i := range count {
+		join = append(join, fmt.Sprintf("127.0.0.1:%d", all[2*i+1]))
+	}
+	var sites []*site
+	for i := range count {
+		id := fmt.Sprintf("n%d", i+1)
+		s := &site{t: t, cfg: Config{
+			NodeID: id, DataDir: t.TempDir(), Bind: "127.0.0.1", Advertise: "127.0.0.1",
+			RaftPort: all[2*i], GossipPort: all[2*i+1], BootstrapExpect: count, Build: "test",
+		}, deps: Deps{Log: logger(t, id)}}
+		if count > 1 {
+			s.cfg.Join = slices.Clone(join)
+		}
+		if change != nil {
+			change(i, &s.cfg, &s.deps)
+		}
+		sites = append(sites, s)
+	}
+	return sites
+}
+
+// up starts the node and leaves the rest to eventually.
+func (s *site) up() *Node {
+	s.t.Helper()
+	s.deps.Metrics = prometheus.NewRegistry()
+	n, err := New(s.cfg, s.deps)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.node, s.stop, s.done = n, cancel, make(chan error, 1)
+	done := s.done
+	go func() { done <- n.Run(ctx) }()
+	s.t.Cleanup(s.kill)
+	return n
+}
+
+// kill stops the node without a word to the others.
+func (s *site) kill() {
+	s.t.Helper()
+	if s.node == nil {
+		return
+	}
+	s.stop()
+	s.wait()
+}
+
+func (s *site) wait() {
+	s.t.Helper()
+	select {
+	case err := <-s.done:
+		if err != nil {
+			s.t.Errorf("%s: Run: %v", s.cfg.NodeID, err)
+		}
+	case <-time.After(15 * time.Second):
+		s.t.Errorf("%s: Run did not return", s.cfg.NodeID)
+	}
+	s.node = nil
+}
+
+// wipe replaces the stopped node's disk.
+func (s *site) wipe() {
+	s.t.Helper()
+	s.cfg.DataDir = s.t.TempDir()
+}
+
+func upAll(sites []*site) {
+	for _, s := range sites {
+		s.up()
+	}
+}
+
+func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", within, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func awaitReady(t *testing.T, sites ...*site) {
+	t.Helper()
+	for _, s := range sites {
+		eventually(t, 15*time.Second, s.cfg.NodeID+" ready", func() bool {
+			select {
+			case err := <-s.done:
+				t.Fatalf("%s: Run returned: %v", s.cfg.NodeID, err)
+			default:
+			}
+			return s.node.Ready()
+		})
+	}
+}
+
+// leader returns the site whose node leads with a committed entry of its term.
+func leader(t *testing.T, sites []*site) *site {
+	t.Helper()
+	var found *site
+	eventually(t, 10*time.Second, "a leader", func() bool {
+		for _, s := range sites {
+			if s.node == nil {
+				continue
+			}
+			if term, _ := s.node.Leadership(); term != 0 && s.node.IsLeader() {
+				found = s
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+func others(sites []*site, not *site) []*site {
+	return slices.DeleteFunc(slices.Clone(sites), func(s *site) bool { return s == not || s.node == nil })
+}
+
+func putTenant(name string) *fsmpb.Command {
+	return &fsmpb.Command{By: "test", Op: &fsmpb.Command_PutTenant{PutTenant: &fsmpb.PutTenant{Name: name}}}
+}
+
+func propose(t *testing.T, n *Node, name string) *fsmpb.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r, err := n.Propose(ctx, putTenant(name))
+	if err == nil {
+		err = fsm.ResultError(r)
+	}
+	if err != nil {
+		t.Fatalf("propose %s on %s: %v", name, n.NodeID(), err)
+	}
+	return r
+}
+
+func hasTenant(n *Node, name string) bool {
+	_, ok := n.State().Tenant(name)
+	return ok
+}
+
+// recorder is an Observer.
+type recorder struct {
+	mu     sync.Mutex
+	events []*fsmpb.Event
+	resets int
+}
+
+func (r *recorder) Applied(_ *fsm.State, events []*fsmpb.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if events == nil {
+		r.resets++
+	}
+	r.events = append(r.events, events...)
+}
+
+func (r *recorder) seen() (events []*fsmpb.Event, resets int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events), r.resets
+}
+
+var errTest = errors.New("test")

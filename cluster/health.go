@@ -1,0 +1,76 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Health is what readiness says of the cluster.
+type Health struct {
+	// Ready is a latch: the node has caught up with what was acknowledged
+	// before its start. Losing the leader later does not reset it.
+	Ready bool
+	// Leader is the leader's node id, "" while none is known.
+	Leader string
+	// Reasons say why the node is not ready, or degraded; empty when it is
+	// well.
+	Reasons []string
+}
+
+// Ready reports whether the node has caught up since its start.
+func (n *Node) Ready() bool { return n.ready.Load() }
+
+// Health returns the node's present health.
+func (n *Node) Health() Health {
+	h := Health{Ready: n.ready.Load(), Leader: n.LeaderID()}
+	if w := n.waitsFor.Load(); w != nil {
+		h.Reasons = append(h.Reasons, "the first start waits for "+*w)
+	} else if !h.Ready {
+		h.Reasons = append(h.Reasons, "catching up with the cluster")
+	}
+	if reason := n.degraded(); reason != "" {
+		h.Reasons = append(h.Reasons, reason)
+	}
+	return h
+}
+
+// degraded says what is wrong with a node that has started, "" for nothing.
+func (n *Node) degraded() string {
+	if f := n.failed.Load(); f != nil {
+		return *f
+	}
+	rt := n.rt.Load()
+	if rt == nil {
+		return "the node is not running"
+	}
+	if hang := rt.stores.Watch.Hanging(); hang > n.cfg.StoreQuiet/3 {
+		return fmt.Sprintf("a write to the Raft store has been hanging for %s", hang.Round(100*time.Millisecond))
+	}
+	if n.leaderServer() == "" {
+		return "no leader"
+	}
+	if last := rt.raft.LastContact(); rt.raft.State() != raft.Leader && time.Since(last) > 2*time.Second {
+		return fmt.Sprintf("the leader has not been heard of for %s", time.Since(last).Round(time.Second))
+	}
+	return ""
+}
+
+// becomeReady sets the latch.
+func (n *Node) becomeReady(ctx context.Context) error {
+	for ctx.Err() == nil {
+		index, err := n.ReadIndex(ctx)
+		if err == nil {
+			if st, err := n.machine.wait(ctx, index); err == nil && st.Identity().GetClusterId() != "" {
+				n.ready.Store(true)
+				n.log.Info("ready", "node", n.cfg.NodeID, "cluster_id", st.Identity().GetClusterId(),
+					"index", st.Index(), "after", time.Since(n.start).Round(time.Millisecond))
+				return nil
+			}
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+	return nil
+}

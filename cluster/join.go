@@ -1,0 +1,105 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/org/envoy-control-plane/cluster/clusterpb"
+	"github.com/org/envoy-control-plane/cluster/transport"
+	"github.com/org/envoy-control-plane/fsm"
+)
+
+// Codes of refused changes of the membership.
+const (
+	CodeNodeNotFound    fsm.Code = "node_not_found"
+	CodeWouldLoseQuorum fsm.Code = "would_lose_quorum"
+)
+
+const (
+	// changeTimeout bounds one change of the Raft configuration.
+	changeTimeout = 5 * time.Second
+	// maxServers bounds the configuration.
+	maxServers = 64
+)
+
+// join asks the cluster that the node belongs to for its place in it.
+func (n *Node) join(ctx context.Context, rt *runtime) (wait string, err error) {
+	cluster := n.ident.ClusterID()
+	v := n.look(ctx, rt)
+	detail := "no node of it answers" + among(v.silent)
+	for id, info := range v.infos {
+		if info.ClusterId != cluster || !info.Configured {
+			continue
+		}
+		client, err := rt.peers.to(id)
+		if err != nil {
+			return "", err
+		}
+		asking, cancel := context.WithTimeout(ctx, changeTimeout)
+		outcome, err := client.Join(asking, &clusterpb.JoinRequest{ServerId: n.ident.ServerID(), Address: n.cfg.address()})
+		cancel()
+		switch {
+		case err != nil:
+			detail = err.Error()
+		case outcome.Code != "":
+			detail = outcome.Detail
+		default:
+			return "the cluster's log", nil
+		}
+	}
+	return fmt.Sprintf("a place in cluster %s: %s", cluster, detail), nil
+}
+
+// admit adds a server as a non-voter, here or through the leader.
+func (n *Node) admit(ctx context.Context, req *clusterpb.JoinRequest) error {
+	rt := n.rt.Load()
+	if rt == nil {
+		return errNoLeader
+	}
+	if rt.raft.State() != raft.Leader {
+		leader := n.leaderServer()
+		if req.Forwarded || leader == "" {
+			return errNoLeader
+		}
+		client, err := rt.peers.to(leader)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNoLeader, err)
+		}
+		outcome, err := client.Join(ctx, &clusterpb.JoinRequest{ServerId: req.ServerId, Address: req.Address, Forwarded: true})
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNoLeader, err)
+		}
+		return errorOf(outcome)
+	}
+	if nodeOf(req.GetServerId()) == "" || req.GetAddress() == "" {
+		return fsm.Refusal(fsm.CodeInvalid, "a node joins with its id and address")
+	}
+	n.membership.Lock()
+	defer n.membership.Unlock()
+	servers := rt.servers()
+	if slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == req.ServerId }) {
+		return nil
+	}
+	if len(servers) >= maxServers {
+		return fsm.Refusal(fsm.CodeUnavailable, "the cluster has %d members already", len(servers))
+	}
+	n.log.Info("adding a node", "server_id", req.ServerId, "address", req.Address)
+	return changed(rt.raft.AddNonvoter(raft.ServerID(req.ServerId), transport.Address(req.ServerId, req.Address), 0, changeTimeout))
+}
+
+// changed waits for a change of the configuration.
+func changed(f raft.IndexFuture) error {
+	err := f.Error()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return errNotLeader
+	}
+	return fmt.Errorf("%w: %w", errUnknown, err)
+}

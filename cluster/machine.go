@@ -1,0 +1,134 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+)
+
+// machine is Raft's state machine: it applies batches of entries, publishes
+// the state after each batch as one pointer and wakes who waits for it.
+type machine struct {
+	log       *slog.Logger
+	observers []Observer
+	metrics   *metrics
+
+	state   atomic.Pointer[fsm.State]
+	waiters waiters
+}
+
+var _ raft.BatchingFSM = (*machine)(nil)
+
+func newMachine(log *slog.Logger, observers []Observer, m *metrics) *machine {
+	k := &machine{log: log, observers: observers, metrics: m}
+	k.state.Store(fsm.New())
+	return k
+}
+
+// Apply implements raft.FSM.
+func (k *machine) Apply(l *raft.Log) any { return k.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch implements raft.BatchingFSM. Each answer is the []*fsmpb.Result
+// of that entry's commands.
+func (k *machine) ApplyBatch(logs []*raft.Log) []any {
+	began := time.Now()
+	answers := make([]any, len(logs))
+	before := k.state.Load()
+	state := before
+	events := []*fsmpb.Event{}
+	for i, l := range logs {
+		if l.Type != raft.LogCommand {
+			continue
+		}
+		entry := &fsmpb.Entry{}
+		if err := proto.Unmarshal(l.Data, entry); err != nil {
+			// The same on every node: an entry without commands.
+			k.log.Error("an entry of the Raft log is not ours", "index", l.Index, "error", err)
+			entry.Reset()
+		}
+		var results []*fsmpb.Result
+		var more []*fsmpb.Event
+		state, results, more = state.Apply(l.Index, entry)
+		answers[i] = results
+		events = append(events, more...)
+	}
+	if state != before {
+		k.publish(state, events)
+	}
+	k.metrics.applySeconds.Observe(time.Since(began).Seconds())
+	return answers
+}
+
+func (k *machine) publish(state *fsm.State, events []*fsmpb.Event) {
+	k.state.Store(state)
+	k.waiters.reached(state.Index())
+	for _, o := range k.observers {
+		o.Applied(state, events)
+	}
+}
+
+// Snapshot implements raft.FSM: the state is immutable.
+func (k *machine) Snapshot() (raft.FSMSnapshot, error) {
+	return &snapshot{state: k.state.Load(), metrics: k.metrics}, nil
+}
+
+// Restore implements raft.FSM.
+func (k *machine) Restore(r io.ReadCloser) error {
+	state, err := fsm.ReadSnapshot(r)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	k.publish(state, nil)
+	return nil
+}
+
+// wait returns the state once it has reached an index.
+func (k *machine) wait(ctx context.Context, index uint64) (*fsm.State, error) {
+	if st := k.state.Load(); st.Index() >= index {
+		return st, nil
+	}
+	w := k.waiters.add(index)
+	defer k.waiters.remove(w)
+	// Between the first look and the add the state may have moved.
+	if st := k.state.Load(); st.Index() >= index {
+		return st, nil
+	}
+	select {
+	case <-w.done:
+		return k.state.Load(), nil
+	case <-ctx.Done():
+		return nil, fsm.Refusal(fsm.CodeTimeout, "the node has not applied index %d yet, it is at %d", index, k.state.Load().Index())
+	}
+}
+
+// snapshot writes one state while later ones are applied.
+type snapshot struct {
+	state   *fsm.State
+	metrics *metrics
+}
+
+// Persist implements raft.FSMSnapshot.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	began := time.Now()
+	if err := s.state.WriteSnapshot(sink); err != nil {
+		_ = sink.Cancel() // the first error counts
+		return err
+	}
+	if err := sink.Close(); err != nil {
+		return fmt.Errorf("close snapshot: %w", err)
+	}
+	s.metrics.snapshotSeconds.Observe(time.Since(began).Seconds())
+	return nil
+}
+
+// Release implements raft.FSMSnapshot.
+func (s *snapshot) Release() {}

@@ -1,0 +1,262 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/org/envoy-control-plane/cluster/clusterpb"
+	"github.com/org/envoy-control-plane/cluster/gossip"
+	"github.com/org/envoy-control-plane/cluster/store"
+	"github.com/org/envoy-control-plane/cluster/transport"
+)
+
+// raftTimeout bounds one message between Raft servers, with a snapshot's
+// megabytes on top.
+const raftTimeout = 10 * time.Second
+
+// runtime is what Run starts. It is complete before anybody sees it.
+type runtime struct {
+	stores  *store.Stores
+	mux     *transport.Mux
+	streams *transport.Streams
+	trans   *transport.Raft
+	raft    *raft.Raft
+	gossip  *gossip.Gossip
+	peers   *peers
+	grpc    *grpc.Server
+}
+
+// servers returns the newest Raft configuration.
+func (rt *runtime) servers() []raft.Server {
+	return rt.raft.GetConfiguration().Configuration().Servers
+}
+
+// Run runs the node until ctx ends, Leave is called or something fails that
+// the node must not survive. Ending ctx stops without a word to the others.
+func (n *Node) Run(ctx context.Context) error {
+	if n.ran.Swap(true) {
+		return errors.New("a node runs once")
+	}
+	defer close(n.stopped)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	rt, err := n.begin(ctx)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return rt.mux.Run(context.WithoutCancel(ctx)) })
+	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
+	for _, part := range []func(context.Context) error{
+		rt.gossip.Run, n.proposer.run, n.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady,
+	} {
+		group.Go(func() error { return part(ctx) })
+	}
+	group.Go(func() error {
+		var err error
+		select {
+		case <-ctx.Done():
+		case <-n.leaving:
+		case err = <-n.fatal:
+		}
+		cancel()
+		return errors.Join(err, n.end(rt))
+	})
+	return group.Wait()
+}
+
+// begin starts the parts, in this order:
+//  1. the stores, verified;
+//  2. the Raft port, so that others can ask who we are;
+//  3. Raft, which restores the newest snapshot into the machine;
+//  4. gossip.
+func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
+	rt := &runtime{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.abort(rt))
+		}
+	}()
+	hlog := newRaftLog(n.log)
+	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog})
+	if err != nil {
+		return nil, err
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(n.cfg.Bind, strconv.Itoa(n.cfg.RaftPort)))
+	if err != nil {
+		return nil, fmt.Errorf("raft port: %w", err)
+	}
+	if n.deps.WrapListener != nil {
+		ln = n.deps.WrapListener(ln)
+	}
+	rt.mux = transport.NewMux(ln, n, n.log)
+	dialer := transport.NewDialer(n.deps.Dial, n)
+	rt.peers = newPeers(dialer, n.addressOf)
+	rt.grpc = newServer(n)
+	self := transport.Address(n.ident.ServerID(), n.cfg.address())
+	rt.streams = transport.NewStreams(rt.mux.Raft(), dialer, self, n.gossipAddress)
+	rt.gossip = gossip.New(gossip.Config{
+		Bind: n.cfg.Bind, Port: n.cfg.GossipPort, Advertise: n.cfg.Advertise, Join: n.cfg.Join,
+		Meta: n.meta, Log: n.log, WrapTransport: n.deps.WrapGossip,
+	})
+	rt.trans = transport.NewRaft(rt.streams, raft.ServerID(n.ident.ServerID()), raftTimeout, hlog)
+	rt.raft, err = raft.NewRaft(n.raftConfig(), n.machine, rt.stores.Log, rt.stores.Stable, rt.stores.Snapshots, rt.trans)
+	if err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	rt.trans.Attach(rt.raft)
+	if err := rt.gossip.Start(ctx); err != nil {
+		return nil, err
+	}
+	n.rt.Store(rt)
+	if alone(rt.servers(), n.ident.ServerID()) {
+		rt.trans.Campaign()
+	}
+	return rt, nil
+}
+
+func (n *Node) raftConfig() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(n.ident.ServerID())
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.cfg.Heartbeat, n.cfg.Election, n.cfg.Lease
+	c.CommitTimeout = n.cfg.Commit
+	c.MaxAppendEntries = 128
+	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = n.cfg.SnapshotInterval, n.cfg.SnapshotThreshold, n.cfg.TrailingLogs
+	c.ShutdownOnRemove = false
+	c.NoLegacyTelemetry = true
+	c.Logger = newRaftLog(n.log)
+	return c
+}
+
+// end stops what runs, in the reverse order.
+func (n *Node) end(rt *runtime) error {
+	n.proposer.stop()
+	err := n.abort(rt)
+	n.rt.Store(nil)
+	return err
+}
+
+// abort closes whatever of the runtime there is.
+func (n *Node) abort(rt *runtime) error {
+	var errs []error
+	if rt.gossip != nil {
+		errs = append(errs, rt.gossip.Close())
+	}
+	if rt.raft != nil {
+		errs = append(errs, n.shutdownRaft(rt))
+	} else if rt.trans != nil {
+		errs = append(errs, rt.trans.Close())
+	}
+	if rt.grpc != nil {
+		rt.grpc.Stop()
+		rt.peers.close()
+	}
+	if rt.mux != nil {
+		rt.mux.Close()
+	}
+	if rt.stores != nil && n.failed.Load() == nil {
+		errs = append(errs, rt.stores.Close())
+	}
+	if n.deps.Metrics != nil {
+		n.deps.Metrics.Unregister(collector{n})
+	}
+	return errors.Join(errs...)
+}
+
+// shutdownTime bounds the wait for Raft: its main loop may hang in a write.
+const shutdownTime = 5 * time.Second
+
+func (n *Node) shutdownRaft(rt *runtime) error {
+	done := make(chan error, 1)
+	future := rt.raft.Shutdown()
+	go func() { done <- future.Error() }()
+	select {
+	case err := <-done:
+		// A second Shutdown does not close the transport.
+		return errors.Join(err, rt.trans.Close())
+	case <-time.After(shutdownTime):
+		reason := "a write to the store hangs"
+		n.failed.CompareAndSwap(nil, &reason)
+		return fmt.Errorf("raft did not stop within %s: %s", shutdownTime, reason)
+	}
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// alone reports whether a server is the only voter.
+func alone(servers []raft.Server, serverID string) bool {
+	voters := 0
+	self := false
+	for _, s := range servers {
+		if s.Suffrage == raft.Voter {
+			voters++
+			self = self || string(s.ID) == serverID
+		}
+	}
+	return self && voters == 1
+}
+
+// gossipAddress returns where gossip says that a server is, or "".
+func (n *Node) gossipAddress(serverID string) string {
+	rt := n.rt.Load()
+	if rt == nil {
+		return ""
+	}
+	for _, m := range rt.gossip.Members() {
+		if m.Meta.ServerId == serverID {
+			return m.RaftAddress()
+		}
+	}
+	return ""
+}
+
+// addressOf returns host and Raft port of a server, or "".
+func (n *Node) addressOf(serverID string) string {
+	if a := n.gossipAddress(serverID); a != "" {
+		return a
+	}
+	rt := n.rt.Load()
+	if rt == nil {
+		return ""
+	}
+	for _, s := range rt.servers() {
+		if string(s.ID) == serverID {
+			_, hostPort := transport.SplitAddress(s.Address)
+			return hostPort
+		}
+	}
+	return ""
+}
+
+var _ transport.Gatekeeper = (*Node)(nil)
+
+// info is what the node says when it is probed.
+func (n *Node) info() *clusterpb.NodeInfo {
+	id := n.ident.get()
+	out := &clusterpb.NodeInfo{
+		ServerId: n.ident.ServerID(), ClusterId: id.ClusterId, Promise: id.Promise,
+		Address: n.cfg.address(), Voter: !n.cfg.NonVoter, Zone: n.cfg.Zone, Build: n.cfg.Build,
+		ApiAddress: n.cfg.APIAddress, XdsAddress: n.cfg.XDSAddress,
+		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.ready.Load(),
+		Clock: n.deps.now().UnixNano(), Reason: n.degraded(),
+	}
+	if rt := n.rt.Load(); rt != nil {
+		out.Configured = len(rt.servers()) > 0
+		out.Term, out.Leader = rt.raft.CurrentTerm(), n.leaderServer()
+		out.Commit, out.Applied = rt.raft.CommitIndex(), rt.raft.AppliedIndex()
+	}
+	return out
+}

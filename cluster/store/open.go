@@ -1,0 +1,165 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Files below the data directory.
+const (
+	logFile    = "raft.db"
+	stableFile = "vote.db"
+)
+
+const (
+	// stableBytes is what the preallocated stable store occupies for ever.
+	stableBytes = 256 << 10
+	// cachedEntries is how many of the newest entries stay in memory.
+	cachedEntries = 512
+	// retainedSnapshots: the newest and one to fall back to.
+	retainedSnapshots = 2
+	// lockTimeout is how long another process may hold the files.
+	lockTimeout = 2 * time.Second
+)
+
+// Stores are all that Raft needs of a disk.
+type Stores struct {
+	Log       raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
+	Watch     *Watch
+
+	closers []func() error
+}
+
+// Options of Open.
+type Options struct {
+	// Damaged is told when an entry turns out to be damaged later on.
+	Damaged func(error)
+	Log     hclog.Logger
+	// Slow wraps the log store below the watch; tests make disks slow by it.
+	Slow func(raft.LogStore) raft.LogStore
+}
+
+// Open opens or creates the stores in dir and verifies the log.
+func Open(dir string, o Options) (_ *Stores, err error) {
+	s := &Stores{Watch: NewWatch()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	logPath, stablePath := filepath.Join(dir, logFile), filepath.Join(dir, stableFile)
+	logs, err := s.open(logPath)
+	if err != nil {
+		return nil, err
+	}
+	if err := preallocate(stablePath); err != nil {
+		return nil, err
+	}
+	stable, err := s.open(stablePath)
+	if err != nil {
+		return nil, err
+	}
+	s.Stable = NewStable(stable, s.Watch)
+
+	var below raft.LogStore = logs
+	if o.Slow != nil {
+		below = o.Slow(below)
+	}
+	log := NewLog(below, logPath, s.Watch, o.Damaged)
+	if err := log.Verify(); err != nil {
+		return nil, err
+	}
+	if s.Log, err = raft.NewLogCache(cachedEntries, log); err != nil {
+		return nil, fmt.Errorf("cache %s: %w", logPath, err)
+	}
+	if s.Snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, retainedSnapshots, o.Log); err != nil {
+		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
+	}
+	return s, syncDir(dir)
+}
+
+func (s *Stores) open(path string) (*raftboltdb.BoltStore, error) {
+	store, err := openBolt(path)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, store.Close)
+	return store, nil
+}
+
+func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	store, err := raftboltdb.New(raftboltdb.Options{
+		Path: path,
+		BoltOptions: &bbolt.Options{
+			Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		},
+		MsgpackUseNewTimeFormat: true,
+	})
+	if err != nil {
+		if errors.Is(err, bolterrors.ErrTimeout) {
+			return nil, fmt.Errorf("open %s: another process has it open", path)
+		}
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return store, nil
+}
+
+// Close closes the files. Nothing may use the stores any more.
+func (s *Stores) Close() error {
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// preallocate makes the file and gives it its disk blocks, once.
+func preallocate(path string) error {
+	if info, err := os.Stat(path); err == nil && info.Size() >= stableBytes {
+		return nil
+	}
+	store, err := openBolt(path)
+	if err != nil {
+		return err
+	}
+	if err := store.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("preallocate: %w", err)
+	}
+	defer f.Close()
+	if err := allocate(f, stableBytes); err != nil {
+		return fmt.Errorf("preallocate %s: %w", path, err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("preallocate: %w", err)
+	}
+	return nil
+}
+
+// syncDir makes new names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	return nil
+}

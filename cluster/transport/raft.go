@@ -1,0 +1,188 @@
+package transport
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// busyAfter is how long a heartbeat waits for Raft's main loop before the
+// transport may answer it. Well below a leader's lease.
+const busyAfter = 25 * time.Millisecond
+
+// A Follower is what the transport must know of Raft to answer a heartbeat
+// in its place. All methods are atomic reads of Raft's published state.
+type Follower interface {
+	State() raft.RaftState
+	CurrentTerm() uint64
+	LastIndex() uint64
+	LeaderWithID() (raft.ServerAddress, raft.ServerID)
+}
+
+// Raft is the transport given to Raft.
+type Raft struct {
+	*raft.NetworkTransport
+	streams  *Streams
+	follower atomic.Pointer[Follower]
+	header   raft.RPCHeader
+
+	rpcs chan raft.RPC
+	done chan struct{}
+	once sync.Once
+	wg   sync.WaitGroup
+}
+
+// Without these interfaces Raft silently does without: pre-vote above all.
+var (
+	_ raft.Transport   = (*Raft)(nil)
+	_ raft.WithPreVote = (*Raft)(nil)
+	_ raft.WithPeers   = (*Raft)(nil)
+	_ raft.WithClose   = (*Raft)(nil)
+)
+
+// NewRaft starts a transport over streams; Raft closes it when it shuts down.
+// It is for the server with this id and address alone.
+func NewRaft(streams *Streams, id raft.ServerID, timeout time.Duration, log hclog.Logger) *Raft {
+	t := &Raft{
+		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream: streams, MaxPool: 3, Timeout: timeout, Logger: log, MsgpackUseNewTimeFormat: true,
+		}),
+		streams: streams,
+		header: raft.RPCHeader{
+			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(streams.local),
+		},
+		rpcs: make(chan raft.RPC),
+		done: make(chan struct{}),
+	}
+	t.NetworkTransport.SetHeartbeatHandler(t.heartbeat)
+	t.wg.Go(t.pump)
+	return t
+}
+
+// Attach tells the transport whose state decides about heartbeats. Until then
+// every heartbeat waits for the main loop.
+func (t *Raft) Attach(f Follower) { t.follower.Store(&f) }
+
+// Consumer implements raft.Transport.
+func (t *Raft) Consumer() <-chan raft.RPC { return t.rpcs }
+
+// SetHeartbeatHandler implements raft.Transport. Raft's handler is not used:
+// called beside the main loop it races it and may move the term back.
+func (t *Raft) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// pump hands on what passes the checks.
+func (t *Raft) pump() {
+	in := t.NetworkTransport.Consumer()
+	for {
+		select {
+		case rpc := <-in:
+			if err := t.check(rpc.Command); err != nil {
+				t.wg.Go(func() { refuse(rpc, err) })
+				continue
+			}
+			select {
+			case t.rpcs <- rpc:
+			case <-t.done:
+				return
+			}
+		case <-t.done:
+			return
+		}
+	}
+}
+
+// refuse answers with an error, after the bytes that follow a snapshot.
+func refuse(rpc raft.RPC, err error) {
+	if rpc.Reader != nil {
+		_, _ = io.Copy(io.Discard, rpc.Reader) // the answer says it all
+	}
+	rpc.Respond(nil, err)
+}
+
+// heartbeat hands a heartbeat to the main loop, and answers it in its place
+// when that is busy and the heartbeat changes nothing. The leader keeps its
+// lease while a follower's disk is slow; the follower's own timer is set anew
+// by the main loop at the end of whatever it was busy with.
+func (t *Raft) heartbeat(rpc raft.RPC) {
+	req, ok := rpc.Command.(*raft.AppendEntriesRequest)
+	if !ok {
+		rpc.Respond(nil, errMalformed)
+		return
+	}
+	if err := t.check(req); err != nil {
+		rpc.Respond(nil, err)
+		return
+	}
+	for {
+		timer := time.NewTimer(busyAfter)
+		select {
+		case t.rpcs <- rpc:
+			timer.Stop()
+			return
+		case <-t.done:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if last, ok := t.unchanged(req); ok {
+			rpc.Respond(&raft.AppendEntriesResponse{
+				RPCHeader: t.header, Term: req.Term, LastLog: last, Success: true,
+			}, nil)
+			return
+		}
+	}
+}
+
+// unchanged reports whether Raft follows the sender in the heartbeat's term.
+// The term is read last: it was the heartbeat's at an instant after the
+// heartbeat arrived, which is all that an answer says.
+func (t *Raft) unchanged(req *raft.AppendEntriesRequest) (lastLog uint64, ok bool) {
+	p := t.follower.Load()
+	if p == nil {
+		return 0, false
+	}
+	f := *p
+	addr, id := f.LeaderWithID()
+	if f.State() != raft.Follower || string(id) != string(req.ID) || string(addr) != string(req.Addr) {
+		return 0, false
+	}
+	return f.LastIndex(), f.CurrentTerm() == req.Term
+}
+
+// Campaign makes the server stand for election at once. Only for a server
+// that knows that there is no leader: the single voter of a cluster, and the
+// one that has just bootstrapped it.
+func (t *Raft) Campaign() {
+	answer := make(chan raft.RPCResponse, 1)
+	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header}, RespChan: answer}
+	select {
+	case t.rpcs <- rpc:
+		select {
+		case <-answer:
+		case <-t.done:
+		}
+	case <-t.done:
+	}
+}
+
+// Connect implements raft.WithPeers; connections are made when needed.
+func (t *Raft) Connect(raft.ServerAddress, raft.Transport) {}
+
+// Disconnect implements raft.WithPeers.
+func (t *Raft) Disconnect(raft.ServerAddress) { t.DisconnectAll() }
+
+// DisconnectAll implements raft.WithPeers.
+func (t *Raft) DisconnectAll() { t.NetworkTransport.CloseStreams() }
+
+// Close implements raft.WithClose.
+func (t *Raft) Close() error {
+	t.once.Do(func() { close(t.done) })
+	err := t.NetworkTransport.Close()
+	t.NetworkTransport.CloseStreams()
+	t.wg.Wait()
+	return err
+}
