@@ -219,7 +219,9 @@ func TestGapIsWritten(t *testing.T) {
 	t.Parallel()
 	dsn, l := local.TestDatabase(t), newLog(t, "c", "e")
 	l.putFleet("default", "edge", "ann")
-	gap := with(func(c *archive.Config) { c.Overflow, c.MaxOutboxBytes, c.ReplayWindow = fsmpb.ArchiveSettings_GAP, 1000, time.Millisecond })
+	gap := with(func(c *archive.Config) {
+		c.Overflow, c.MaxOutboxBytes, c.ReplayWindow = fsmpb.ArchiveSettings_GAP, 1000, time.Millisecond
+	})
 	w := l.start(dsn, 1, gap)
 	l.drained()
 	w.stop()
