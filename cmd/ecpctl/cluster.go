@@ -46,14 +46,21 @@ func (a *app) cluster(ctx context.Context, c *client.Client) error {
 	}
 	return a.show(cl, func(t *table) {
 		t.line("cluster %s, leader %s, term %d, index %d", clean(cl.ID), clean(cmp.Or(cl.Leader, "unknown")), cl.Term, cl.Index)
-		t.line("archive %s, %d of %d events, %d bytes waiting%s", clean(cl.Archive.State),
-			cl.Archive.ArchivedSeq, cl.Archive.LastSeq, cl.Archive.OutboxBytes, after(": ", cl.Archive.Reason))
+		t.line("archive %s", archive(cl.Archive))
 		t.line("")
 		t.row("NODE", "ROLE", "LEADER", "HEALTH", "APPLIED", "STREAMS", "ADDRESS", "ZONE", "BUILD")
 		for _, n := range cl.Nodes {
 			t.row(n.ID, n.Role, mark(n.Leader), health(n), n.Applied, n.Streams, n.Address, n.Zone, n.Build)
 		}
 	})
+}
+
+func archive(s wire.ArchiveStatus) string {
+	if s.State == wire.ArchiveOff {
+		return s.State
+	}
+	return fmt.Sprintf("%s, %d of %d events, %d bytes waiting%s",
+		clean(s.State), s.ArchivedSeq, s.LastSeq, s.OutboxBytes, after(": ", s.Reason))
 }
 
 func mark(leader bool) string {

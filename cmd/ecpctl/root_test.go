@@ -212,6 +212,15 @@ func TestAnInterruptEndsIt(t *testing.T) {
 	}
 }
 
+func TestClusterTellsOfTheArchive(t *testing.T) {
+	s := newCanned(t)
+	s.on("GET /cluster", 200, wire.Cluster{
+		ID: "c1", Archive: wire.ArchiveStatus{State: "down", LastSeq: 9, ArchivedSeq: 7, OutboxBytes: 100, Reason: "no route"},
+	})
+	ecpctl(t, s.url, "", "cluster", "list").exits(exitDone).
+		prints("cluster c1, leader unknown", "archive down, 7 of 9 events, 100 bytes waiting: no route")
+}
+
 func TestTextFromElsewhereCannotDriveTheTerminal(t *testing.T) {
 	s := newCanned(t)
 	s.on("GET /tenants/default/proxies", 200, wire.List[wire.Proxy]{Items: []wire.Proxy{

@@ -11,8 +11,8 @@ import (
 	"github.com/org/envoy-control-plane/api/wire"
 )
 
-// version is set by the build; without it the Go tool's word counts.
-var version = ""
+// version is set by the linker.
+var version = "dev"
 
 // versions is what version prints.
 type versions struct {
@@ -43,7 +43,7 @@ func (a *app) version(ctx context.Context, clientOnly bool) error {
 		v.Server, err = a.serverVersion(ctx)
 	}
 	failed := a.show(v, func(t *table) {
-		t.row("", "VERSION", "COMMIT", "GO")
+		t.row("PROGRAM", "VERSION", "COMMIT", "GO")
 		t.row("ecpctl", v.Client.Version, v.Client.Commit, v.Client.Go)
 		if v.Server != nil {
 			t.row("node", v.Server.Version, v.Server.Commit, v.Server.Go)
@@ -61,17 +61,14 @@ func (a *app) serverVersion(ctx context.Context) (*wire.Version, error) {
 	return c.Version(ctx)
 }
 
-// ownVersion reads what the Go tool put into the binary.
+// ownVersion is the build of this binary.
 func ownVersion() wire.Version {
-	v := wire.Version{Version: cmp.Or(version, "unknown"), Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	v.Version = cmp.Or(version, info.Main.Version, v.Version)
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v.Commit = s.Value
+	v := wire.Version{Version: version, Go: runtime.Version()}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v.Commit = s.Value
+			}
 		}
 	}
 	return v
