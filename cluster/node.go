@@ -102,6 +102,15 @@ func (n *Node) IsLeader() bool {
 	return rt != nil && rt.raft.State() == raft.Leader
 }
 
+// Term returns the Raft term that the node is in.
+func (n *Node) Term() uint64 {
+	rt := n.rt.Load()
+	if rt == nil {
+		return 0
+	}
+	return rt.raft.CurrentTerm()
+}
+
 // LeaderID returns the leader's node id, "" while none is known.
 func (n *Node) LeaderID() string { return nodeOf(n.leaderServer()) }
 

@@ -215,12 +215,7 @@ func (n *Node) gossipAddress(serverID string) string {
 	if rt == nil {
 		return ""
 	}
-	for _, m := range rt.gossip.Members() {
-		if m.Meta.ServerId == serverID {
-			return m.RaftAddress()
-		}
-	}
-	return ""
+	return rt.gossip.Address(serverID)
 }
 
 // addressOf returns host and Raft port of a server, or "".

@@ -29,6 +29,28 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	return nil
 }
 
+// NotifyJoin implements memberlist.EventDelegate.
+func (d *delegate) NotifyJoin(n *memberlist.Node) {
+	m, ok := memberOf(n)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ok {
+		d.alive[n.Name] = m
+	} else {
+		delete(d.alive, n.Name)
+	}
+}
+
+// NotifyUpdate implements memberlist.EventDelegate.
+func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.NotifyJoin(n) }
+
+// NotifyLeave implements memberlist.EventDelegate.
+func (d *delegate) NotifyLeave(n *memberlist.Node) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.alive, n.Name)
+}
+
 // NodeMeta implements memberlist.Delegate.
 func (d *delegate) NodeMeta(limit int) []byte {
 	meta := encode(d.cfg.Meta())

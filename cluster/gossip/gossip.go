@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,11 +52,14 @@ type Gossip struct {
 	mu   sync.Mutex
 	list *memberlist.Memberlist
 	self string // IP and port
-	told []byte
+	// alive is kept by memberlist's events: the nodes that it returns when
+	// asked are modified by it meanwhile.
+	alive map[string]Member // by member name
+	told  []byte
 }
 
 // New makes a Gossip; Start begins it.
-func New(cfg Config) *Gossip { return &Gossip{cfg: cfg} }
+func New(cfg Config) *Gossip { return &Gossip{cfg: cfg, alive: map[string]Member{}} }
 
 // Start listens. The advertised name is looked up until it is known.
 func (g *Gossip) Start(ctx context.Context) error {
@@ -68,7 +73,7 @@ func (g *Gossip) Start(ctx context.Context) error {
 	conf.BindAddr, conf.BindPort = g.cfg.Bind, g.cfg.Port
 	conf.AdvertiseAddr, conf.AdvertisePort = ip, g.cfg.Port
 	conf.LogOutput = &logWriter{log: g.cfg.Log}
-	conf.Delegate, conf.Alive = (*delegate)(g), (*delegate)(g)
+	conf.Delegate, conf.Alive, conf.Events = (*delegate)(g), (*delegate)(g), (*delegate)(g)
 	conf.ProbeInterval, conf.ProbeTimeout = 500*time.Millisecond, 250*time.Millisecond
 	conf.TCPTimeout = dialTimeout
 	conf.PushPullInterval = 15 * time.Second
@@ -165,18 +170,19 @@ func (g *Gossip) Tell() {
 // Members returns the live members, this node included, by server id.
 func (g *Gossip) Members() []Member {
 	g.mu.Lock()
-	list := g.list
+	all := slices.Collect(maps.Values(g.alive))
 	g.mu.Unlock()
-	if list == nil {
-		return nil
-	}
-	var all []Member
-	for _, n := range list.Members() {
-		if m, ok := memberOf(n); ok {
-			all = append(all, m)
+	return newest(all)
+}
+
+// Address returns host and Raft port of a live server, or "".
+func (g *Gossip) Address(serverID string) string {
+	for _, m := range g.Members() {
+		if m.Meta.ServerId == serverID {
+			return m.RaftAddress()
 		}
 	}
-	return newest(all)
+	return ""
 }
 
 // Leave tells the others that the node goes.
