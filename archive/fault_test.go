@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -173,7 +174,12 @@ func TestDatabaseDownAndBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = pg.Stop(t.Context()) })
+	t.Cleanup(func() {
+		pg.Kill()
+		if err := os.RemoveAll(pg.Dir); err != nil {
+			t.Error(err)
+		}
+	})
 	l.drained()
 	eventually(t, "ok", func() bool { return w.Status().State == archive.StateOK })
 	open(t, pg.URL).wantOnce("e", 0, l.State().Seq())
