@@ -1,0 +1,311 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+	"sigs.k8s.io/yaml"
+)
+
+// config is everything that a node can be told. Flags win over the
+// environment, that over the file of --config.
+type config struct {
+	nodeID    string
+	dataDir   string
+	bind      string
+	advertise string
+
+	httpPort, metricsPort, xdsPort, raftPort, gossipPort int
+
+	join            []string
+	bootstrapExpect int
+	initialMembers  []string
+	voter           bool
+	zone            string
+
+	databaseURL, databaseReadURL string
+	archiveOverflow              string
+	archiveReplayWindow          time.Duration
+
+	jwtSecret     string // read from the environment or jwtSecretFile
+	jwtSecretFile string
+	insecure      bool
+
+	stopTimeout time.Duration
+
+	logLevel, logFormat string
+}
+
+// setting ties a flag to its environment variable.
+type setting struct{ flag, env string }
+
+var settings = []setting{
+	{"node-id", "NODE_ID"},
+	{"data-dir", "DATA_DIR"},
+	{"bind", "BIND_ADDR"},
+	{"advertise", "ADVERTISE_ADDR"},
+	{"http-port", "SERVER_PORT"},
+	{"metrics-port", "METRICS_PORT"},
+	{"xds-port", "GRPC_PORT"},
+	{"raft-port", "RAFT_PORT"},
+	{"gossip-port", "GOSSIP_PORT"},
+	{"join", "JOIN"},
+	{"bootstrap-expect", "BOOTSTRAP_EXPECT"},
+	{"initial-members", "INITIAL_MEMBERS"},
+	{"voter", "VOTER"},
+	{"zone", "ZONE"},
+	{"database-url", "DATABASE_URL"},
+	{"database-read-url", "DATABASE_READ_URL"},
+	{"archive-overflow", "ARCHIVE_OVERFLOW"},
+	{"archive-replay-window", "ARCHIVE_REPLAY_WINDOW"},
+	{"jwt-secret-file", "JWT_SECRET_FILE"},
+	{"insecure", "INSECURE"},
+	{"stop-timeout", "STOP_TIMEOUT"},
+	{"log-level", "LOG_LEVEL"},
+	{"log-format", "LOG_FORMAT"},
+}
+
+// register defines the flags of serve with their defaults.
+func (c *config) register(flags *pflag.FlagSet) {
+	flags.StringVar(&c.nodeID, "node-id", hostname(), "name of this node, stable over restarts")
+	flags.StringVar(&c.dataDir, "data-dir", "./data", "folder of the Raft log and snapshots")
+	flags.StringVar(&c.bind, "bind", "0.0.0.0", "address to listen on")
+	flags.StringVar(&c.advertise, "advertise", "", "DNS name or IP that the other nodes reach (default: --bind when it is one address, else the host name)")
+	flags.IntVar(&c.httpPort, "http-port", 8080, "REST port")
+	flags.IntVar(&c.metricsPort, "metrics-port", 9090, "Prometheus metrics port")
+	flags.IntVar(&c.xdsPort, "xds-port", 18000, "xDS (gRPC) port")
+	flags.IntVar(&c.raftPort, "raft-port", 7000, "Raft and node-to-node RPC port")
+	flags.IntVar(&c.gossipPort, "gossip-port", 7946, "gossip port, TCP and UDP")
+	flags.StringSliceVar(&c.join, "join", nil, "host[:gossip-port] of other nodes, comma-separated; a DNS name may have many addresses")
+	flags.IntVar(&c.bootstrapExpect, "bootstrap-expect", -1, "how many nodes found a new cluster (default 1 without --join, else 0: never)")
+	flags.StringSliceVar(&c.initialMembers, "initial-members", nil, "node ids that may found a new cluster (default: any)")
+	flags.BoolVar(&c.voter, "voter", true, "whether this node may vote")
+	flags.StringVar(&c.zone, "zone", "", "failure domain of this node")
+	flags.StringVar(&c.databaseURL, "database-url", "", "Postgres of the archive (default: no archive)")
+	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
+	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")
+	flags.DurationVar(&c.archiveReplayWindow, "archive-replay-window", 15*time.Minute, "how long archived events stay in memory for a database that lost them")
+	flags.StringVar(&c.jwtSecretFile, "jwt-secret-file", "", "file with the HS256 secret of API tokens (or JWT_SECRET)")
+	flags.BoolVar(&c.insecure, "insecure", false, "serve beyond loopback without authentication")
+	flags.DurationVar(&c.stopTimeout, "stop-timeout", 25*time.Second, "bound on draining after SIGTERM")
+	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&c.logFormat, "log-format", "", "json or text (default: json, text on a terminal)")
+	flags.String("config", "", "YAML file with the names of these flags")
+}
+
+// load completes the flags by the environment and the file, fills what was
+// left to defaults and checks all of it. The error names every mistake.
+func (c *config) load(flags *pflag.FlagSet, getenv func(string) string) error {
+	file, err := readConfigFile(flags)
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	for _, s := range settings {
+		if flags.Changed(s.flag) {
+			continue
+		}
+		value, from := getenv(s.env), s.env
+		if value == "" {
+			value, from = file[s.flag], "config file: "+s.flag
+		}
+		if value == "" {
+			continue
+		}
+		if err := flags.Set(s.flag, value); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", from, err))
+		}
+	}
+	wrong = append(wrong, c.readSecret(getenv)...)
+	c.fill()
+	wrong = append(wrong, c.check()...)
+	return errors.Join(wrong...)
+}
+
+// readConfigFile returns the file's values as flags take them.
+func readConfigFile(flags *pflag.FlagSet) (map[string]string, error) {
+	path, _ := flags.GetString("config")
+	if path == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(raw, &values); err != nil {
+		return nil, fmt.Errorf("--config %s: %w", path, err)
+	}
+	out := make(map[string]string, len(values))
+	var wrong []error
+	for name, value := range values {
+		if !slices.ContainsFunc(settings, func(s setting) bool { return s.flag == name }) {
+			wrong = append(wrong, fmt.Errorf("--config %s: unknown setting %q", path, name))
+			continue
+		}
+		out[name] = flagText(value)
+	}
+	return out, errors.Join(wrong...)
+}
+
+// flagText writes a YAML value the way a flag takes it.
+func flagText(value any) string {
+	switch v := value.(type) {
+	case []any:
+		parts := make([]string, len(v))
+		for i, p := range v {
+			parts[i] = flagText(p)
+		}
+		return strings.Join(parts, ",")
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return fmt.Sprint(value)
+}
+
+func (c *config) readSecret(getenv func(string) string) []error {
+	c.jwtSecret = getenv("JWT_SECRET")
+	if c.jwtSecretFile == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(c.jwtSecretFile)
+	if err != nil {
+		return []error{fmt.Errorf("--jwt-secret-file: %w", err)}
+	}
+	c.jwtSecret = strings.TrimSpace(string(raw))
+	if c.jwtSecret == "" {
+		return []error{fmt.Errorf("--jwt-secret-file: %s is empty", c.jwtSecretFile)}
+	}
+	return nil
+}
+
+// fill sets the defaults that depend on other settings.
+func (c *config) fill() {
+	if c.advertise == "" {
+		c.advertise = hostname()
+		if ip := net.ParseIP(c.bind); ip != nil && !ip.IsUnspecified() {
+			c.advertise = c.bind
+		}
+	}
+	if c.bootstrapExpect < 0 {
+		c.bootstrapExpect = 0
+		if len(c.join) == 0 {
+			c.bootstrapExpect = 1
+		}
+	}
+	if c.databaseReadURL == "" {
+		c.databaseReadURL = c.databaseURL
+	}
+	if c.logFormat == "" {
+		c.logFormat = "json"
+		if term.IsTerminal(int(os.Stderr.Fd())) {
+			c.logFormat = "text"
+		}
+	}
+}
+
+var nodeIDPattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?$`)
+
+// check returns every mistake.
+func (c *config) check() []error {
+	var wrong []error
+	mistake := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	if !nodeIDPattern.MatchString(c.nodeID) {
+		mistake("--node-id: %q must be 1 to 63 letters, digits, '-', '.' or '_'", c.nodeID)
+	}
+	if net.ParseIP(c.bind) == nil {
+		mistake("--bind: %q is not an IP address", c.bind)
+	}
+	wrong = append(wrong, c.checkPorts()...)
+	if n := len(c.initialMembers); n > 0 && c.bootstrapExpect > n {
+		mistake("--bootstrap-expect: %d nodes expected of %d --initial-members", c.bootstrapExpect, n)
+	}
+	if c.bootstrapExpect > 1 && len(c.join) == 0 {
+		mistake("--bootstrap-expect: %d nodes need --join to find each other", c.bootstrapExpect)
+	}
+	if c.archiveOverflow != "block" && c.archiveOverflow != "gap" {
+		mistake("--archive-overflow: %q is neither block nor gap", c.archiveOverflow)
+	}
+	if c.archiveReplayWindow <= 0 {
+		mistake("--archive-replay-window: %s is not above 0", c.archiveReplayWindow)
+	}
+	if c.stopTimeout <= 0 {
+		mistake("--stop-timeout: %s is not above 0", c.stopTimeout)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.logLevel) {
+		mistake("--log-level: %q is none of debug, info, warn, error", c.logLevel)
+	}
+	if c.logFormat != "json" && c.logFormat != "text" {
+		mistake("--log-format: %q is neither json nor text", c.logFormat)
+	}
+	if c.databaseURL == "" && c.databaseReadURL != "" {
+		mistake("--database-read-url: there is no --database-url")
+	}
+	if c.jwtSecret == "" && !c.insecure && !c.onLoopback() {
+		mistake("--bind: %s is reachable from other hosts and no JWT secret is set; set JWT_SECRET or --jwt-secret-file, or say --insecure", c.bind)
+	}
+	return wrong
+}
+
+func (c *config) checkPorts() []error {
+	var wrong []error
+	taken := map[int]string{}
+	for _, p := range []struct {
+		flag string
+		port int
+	}{
+		{"--http-port", c.httpPort},
+		{"--metrics-port", c.metricsPort},
+		{"--xds-port", c.xdsPort},
+		{"--raft-port", c.raftPort},
+		{"--gossip-port", c.gossipPort},
+	} {
+		if p.port < 1 || p.port > 65535 {
+			wrong = append(wrong, fmt.Errorf("%s: %d is not a port", p.flag, p.port))
+		}
+		if other, ok := taken[p.port]; ok {
+			wrong = append(wrong, fmt.Errorf("%s: %d is %s already", p.flag, p.port, other))
+		}
+		taken[p.port] = p.flag
+	}
+	return wrong
+}
+
+// onLoopback reports whether only this host can reach the node.
+func (c *config) onLoopback() bool {
+	ip := net.ParseIP(c.bind)
+	return ip != nil && ip.IsLoopback()
+}
+
+func (c *config) address(port int) string { return net.JoinHostPort(c.bind, strconv.Itoa(port)) }
+
+func (c *config) advertised(port int) string {
+	return net.JoinHostPort(c.advertise, strconv.Itoa(port))
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// usageError is a wrong command line or configuration: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "envoy-control-plane: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nenvoy-control-plane: "))
+}

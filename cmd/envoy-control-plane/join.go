@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/org/envoy-control-plane/api"
+	"github.com/org/envoy-control-plane/api/resource"
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/archive"
+	"github.com/org/envoy-control-plane/cluster"
+	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
+	"github.com/org/envoy-control-plane/xds"
+)
+
+// newServer joins the parts; it starts nothing.
+func newServer(c *config, log *slog.Logger) (*server, error) {
+	s := &server{cfg: c, log: log, registry: newRegistry(), group: newGroup(log)}
+	messages := resource.New()
+	s.xds = xds.New(xds.Config{NodeID: c.nodeID, NodeStart: time.Now().UnixNano()},
+		xds.Deps{Log: log.With("part", "xds"), Registry: s.registry, Cluster: lateCluster{s}})
+	observers := []cluster.Observer{s.xds}
+	if c.databaseURL != "" {
+		var err error
+		s.archive, err = newArchive(c, s, messages)
+		if err != nil {
+			return nil, err
+		}
+		observers = append(observers, s.archive)
+	}
+	var err error
+	s.cluster, err = cluster.New(clusterConfig(c), cluster.Deps{
+		Log: log.With("part", "cluster"), Metrics: s.registry, Observers: observers,
+		Answerer: s.xds.Answer, Streams: s.xds.Streams,
+	})
+	if err != nil {
+		return nil, err
+	}
+	deps := api.Deps{
+		Log: log.With("part", "api"), Registry: s.registry, Cluster: s.cluster, Resources: messages, Ready: s.parts,
+	}
+	if s.archive != nil {
+		deps.History, deps.Archive = history{s.archive}, s.archiveState
+	}
+	s.api, err = api.New(api.Config{Version: build(), JWTSecret: []byte(c.jwtSecret)}, deps)
+	if err != nil {
+		return nil, err
+	}
+	s.reaper = &reaper{log: log.With("part", "reaper"), cluster: s.cluster, every: 5 * time.Second, grace: 15 * time.Second}
+	s.grpc = grpc.NewServer(s.xds.ServerOptions()...)
+	s.xds.Register(s.grpc)
+	return s, nil
+}
+
+func clusterConfig(c *config) cluster.Config {
+	return cluster.Config{
+		NodeID: c.nodeID, DataDir: c.dataDir, Bind: c.bind, Advertise: c.advertise,
+		RaftPort: c.raftPort, GossipPort: c.gossipPort, Join: c.join,
+		BootstrapExpect: c.bootstrapExpect, InitialMembers: c.initialMembers,
+		NonVoter: !c.voter, Zone: c.zone, Build: build(),
+		APIAddress: c.advertised(c.httpPort), XDSAddress: c.advertised(c.xdsPort),
+	}
+}
+
+func newArchive(c *config, s *server, messages *resource.Decoder) (*archive.Archive, error) {
+	overflow := fsmpb.ArchiveSettings_BLOCK
+	if c.archiveOverflow == "gap" {
+		overflow = fsmpb.ArchiveSettings_GAP
+	}
+	return archive.New(archive.Config{
+		DatabaseURL: c.databaseURL, ReadURL: c.databaseReadURL, Node: c.nodeID,
+		Overflow: overflow, ReplayWindow: c.archiveReplayWindow,
+	}, archive.Deps{
+		Log: s.log.With("part", "archive"), Registry: s.registry, Cluster: lateCluster{s},
+		JSON: func(typeURL string, body []byte) (json.RawMessage, error) { return messages.JSON(typeURL, body) },
+	})
+}
+
+// lateCluster is the cluster for parts that are made before it, because it
+// needs them as observers. Nobody calls it before everything is made.
+type lateCluster struct{ s *server }
+
+func (l lateCluster) State() *fsm.State { return l.s.cluster.State() }
+func (l lateCluster) IsLeader() bool    { return l.s.cluster.IsLeader() }
+
+func (l lateCluster) Term() uint64 {
+	term, _ := l.s.cluster.Leadership()
+	return term
+}
+
+func (l lateCluster) Propose(ctx context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {
+	return l.s.cluster.Propose(ctx, c)
+}
+
+// parts says how ready the node is, for /ready.
+func (s *server) parts() []wire.Part {
+	health := s.cluster.Health()
+	out := []wire.Part{{
+		Name: "cluster", OK: health.Ready, Degraded: len(health.Reasons) > 0, Reason: strings.Join(health.Reasons, "; "),
+	}}
+	if s.archive != nil {
+		status := s.archive.Status()
+		part := wire.Part{Name: "archive", OK: true, Degraded: status.State != archive.StateOK, Reason: status.Error}
+		if part.Degraded && part.Reason == "" {
+			part.Reason = fmt.Sprintf("%d events wait, the oldest for %s", status.LastSeq-status.ArchivedSeq, status.Lag.Round(time.Second))
+		}
+		out = append(out, part)
+	}
+	return out
+}
+
+func (s *server) archiveState() (state, reason string) {
+	status := s.archive.Status()
+	return status.State, status.Error
+}
+
+// history lets the API read the archive.
+type history struct{ archive *archive.Archive }
+
+func (h history) History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error) {
+	events, next, err := h.archive.History(ctx, archive.HistoryQuery{
+		Tenant: q.Tenant, Fleet: q.Fleet, Kind: q.Kind, By: q.By,
+		Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
+	})
+	if err != nil {
+		return api.HistoryPage{}, err
+	}
+	page := api.HistoryPage{Events: make([]wire.Event, len(events)), Next: next}
+	for i, ev := range events {
+		page.Events[i] = wire.Event{
+			Seq: ev.Seq, TenantSeq: ev.TenantSeq, Index: ev.Index, At: ev.At, Tenant: ev.Tenant,
+			Fleet: ev.Fleet, Kind: ev.Kind, By: ev.By, Data: ev.Data,
+		}
+	}
+	return page, nil
+}
