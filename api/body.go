@@ -62,12 +62,11 @@ func (c *call) mediaType() (bool, error) {
 // read takes the body off the wire and decompresses it, within the limit and
 // until the call's deadline.
 func (c *call) read() ([]byte, error) {
-	control := http.NewResponseController(c.w)
-	_ = control.SetReadDeadline(c.deadline) // a writer without deadlines has no slow sender
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-
 	raw, err := c.unpack()
+	control := http.NewResponseController(c.w)
 	if err == nil {
+		// From here on the connection is only read to notice its end.
+		_ = control.SetReadDeadline(time.Time{}) // a writer without deadlines has none to lift
 		return raw, nil
 	}
 	if errors.Is(err, errTooLarge) {

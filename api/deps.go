@@ -22,8 +22,8 @@ type Deps struct {
 	// History reads the archive; nil without one: history then comes from
 	// the events that the state still holds.
 	History History
-	// Archive says in a word how the archive does ("idle", "writing",
-	// "behind", "down"), and why; nil without one: "off".
+	// Archive says in a word how the archive does ("ok", "lagging", "down"),
+	// and why; nil without one: "off".
 	Archive func() (state, reason string)
 	// Ready lists the parts that decide whether the node is ready. It is
 	// ready when all of them are OK.

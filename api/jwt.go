@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -13,6 +14,10 @@ import (
 // clockSkew is how far the clocks of who mints a token and who reads it may
 // differ.
 const clockSkew = 30 * time.Second
+
+// maxSubjectBytes bounds what stands as "by" on everything that a subject
+// changes.
+const maxSubjectBytes = 256
 
 // Claims are what a token says of its bearer.
 type Claims struct {
@@ -69,8 +74,8 @@ func (c *Claims) subject() (Subject, error) {
 	switch {
 	case s.Role == RoleNone:
 		return Subject{}, fmt.Errorf("the token's role %q is not viewer, operator or admin", c.Role)
-	case s.Name == "":
-		return Subject{}, errors.New("the token has no subject")
+	case s.Name == "" || len(s.Name) > maxSubjectBytes || !utf8.ValidString(s.Name):
+		return Subject{}, fmt.Errorf("the token's subject is not 1 to %d bytes of text", maxSubjectBytes)
 	case s.Tenant == "" && s.Role == RoleAdmin:
 		s.Tenant = anyTenant
 	case s.Tenant == "":

@@ -31,6 +31,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	c.ctx = r.Context()
 	c.bound(s.cfg.RequestLimit)
 	defer c.release()
+	if r.ContentLength != 0 {
+		// Also for a body that nobody reads: net/http looks for its end.
+		_ = http.NewResponseController(w).SetReadDeadline(c.deadline) // without deadlines there is no slow sender
+	}
 
 	a, err := s.handle(c)
 	status := s.write(c, a, err)

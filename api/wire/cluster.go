@@ -50,7 +50,7 @@ type Node struct {
 // ArchivedSeq are equal.
 type ArchiveStatus struct {
 	// State is ArchiveOff without a database, else a word of the archive's:
-	// "idle", "writing", "behind" or "down".
+	// "ok", "lagging" or "down".
 	State       string `json:"state"`
 	LastSeq     uint64 `json:"last_seq"`
 	ArchivedSeq uint64 `json:"archived_seq"`
