@@ -35,10 +35,16 @@ func (st *stream) handle(r *request) error {
 	return st.handleState(t, r, first)
 }
 
+// maxTypeURL bounds what a client can make the server remember of a type.
+const maxTypeURL = 512
+
 func (st *stream) kindOf(r *request) (*kind, error) {
 	if st.only == nil {
 		if r.typeURL == "" {
 			return nil, status.Error(codes.InvalidArgument, "an aggregated request needs a type_url")
+		}
+		if len(r.typeURL) > maxTypeURL {
+			return nil, status.Errorf(codes.InvalidArgument, "a type_url has at most %d bytes", maxTypeURL)
 		}
 		return st.server.kinds.of(r.typeURL), nil
 	}

@@ -254,6 +254,38 @@ func TestOtherTypes(t *testing.T) {
 	})
 }
 
+// Clients may ask for any type; the server forgets those that nobody asks for
+// any more.
+func TestTypesOfClientsAreForgotten(t *testing.T) {
+	f := newFixture(t)
+	f.replace(cluster(t, "a", 1))
+	keep := f.connect(adsDelta)
+	keep.ask(fsm.TypeCluster)
+	keep.accept("cluster a")
+	for i := range 20 {
+		c := f.connectAs(adsDelta, node("p2", "web", ""))
+		for j := range 60 {
+			c.ask(sprintf("type.googleapis.com/test.T%d.%d", i, j), "x")
+			c.next()
+		}
+		c.close()
+	}
+	eventually(t, "streams ended", func() bool { return f.server.Streams() == 1 })
+	f.replace(cluster(t, "a", 2))
+	keep.accept("cluster a")
+	f.server.hub.mu.Lock()
+	v := f.server.hub.scopes[fleetKey{"default", "web"}].view.Load()
+	f.server.hub.mu.Unlock()
+	if n := len(v.sets); n != 1 {
+		t.Fatalf("%d types remembered, want 1", n)
+	}
+	c := f.connect(adsDelta)
+	c.ask(strings.Repeat("t", maxTypeURL+1), "x")
+	if err := c.end(); status.Code(err) != codes.InvalidArgument {
+		t.Fatalf("ended with %v", err)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	f := newFixture(t)
 	f.replace(cluster(t, "a", 1))

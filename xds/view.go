@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -96,8 +97,9 @@ type view struct {
 	revision uint64
 	source   *fsm.Revision
 
-	mu   sync.Mutex
-	sets map[string]*set // by type URL
+	mu      sync.Mutex
+	sets    map[string]*set // by type URL
+	pruneAt int
 }
 
 // set returns the view's set of a type; an empty one when it has none.
@@ -105,24 +107,47 @@ func (v *view) set(k *kind) *set {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s, ok := v.sets[k.url]
-	if !ok {
-		s = newSet(k, nil, v.revision)
-		v.sets[k.url] = s
+	if ok {
+		return s
 	}
+	if len(v.sets) >= v.pruneAt {
+		maps.DeleteFunc(v.sets, func(_ string, s *set) bool { return s.idle() })
+		v.pruneAt = 2*len(v.sets) + maxRemembered
+	}
+	s = newSet(k, nil, v.revision)
+	v.sets[k.url] = s
 	return s
+}
+
+// idle reports whether a set is empty and nobody asks for it: clients may ask
+// for any type.
+func (s *set) idle() bool {
+	if len(s.items) > 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sub := range s.contents {
+		if !sub.dead() {
+			return false
+		}
+	}
+	return true
 }
 
 // newView makes the view of a revision out of the one before, which may be
 // nil. It returns the type URLs that changed.
 func newView(ks *kinds, r *fsm.Revision, old *view) (*view, []string) {
-	v := &view{revision: r.Info.GetRevision(), source: r, sets: map[string]*set{}}
+	v := &view{revision: r.Info.GetRevision(), source: r, sets: map[string]*set{}, pruneAt: maxRemembered}
 	before := map[string]*set{}
 	var source *fsm.Revision
 	if old != nil {
 		source = old.source
 		old.mu.Lock()
 		for url, s := range old.sets {
-			before[url] = s
+			if !s.idle() {
+				before[url] = s
+			}
 		}
 		old.mu.Unlock()
 	}
