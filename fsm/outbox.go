@@ -188,9 +188,11 @@ func (o *outbox) droppable(ev *fsmpb.Event, now int64) bool {
 	if !o.settings.Enabled {
 		return o.events.Len() > maxRecentEvents || o.bytes > maxRecentBytes
 	}
+	over := o.settings.Overflow == fsmpb.ArchiveSettings_GAP && o.pending > o.settings.MaxOutboxBytes
 	if ev.Seq > o.archived {
-		return o.settings.Overflow == fsmpb.ArchiveSettings_GAP && o.pending > o.settings.MaxOutboxBytes
+		return over
 	}
+	// Those before a gap go too: the oldest is always the first to.
 	window := o.settings.ReplayWindowMs * 1e6
-	return now-ev.At > window || o.bytes-o.pending > maxReplayBytes
+	return over || now-ev.At > window || o.bytes-o.pending > maxReplayBytes
 }
