@@ -1,0 +1,110 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// network is the wires between sites; it can be cut into groups.
+type network struct {
+	mu    sync.Mutex
+	of    map[int]int // port -> site
+	group map[int]int // site -> group
+	conns map[net.Conn][2]int
+}
+
+func newNetwork() *network {
+	return &network{of: map[int]int{}, group: map[int]int{}, conns: map[net.Conn][2]int{}}
+}
+
+// plug connects site i.
+func (w *network) plug(i int, c *Config, d *Deps) {
+	w.of[c.RaftPort], w.of[c.GossipPort] = i, i
+	d.Dial = func(ctx context.Context, netw, address string) (net.Conn, error) { return w.dial(ctx, i, netw, address) }
+	d.WrapGossip = func(t memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
+		return &gossipWire{NodeAwareTransport: t, w: w, from: i}
+	}
+}
+
+// split puts the given sites into a group of their own; heal undoes it.
+func (w *network) split(sites ...int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, i := range sites {
+		w.group[i] = 1
+	}
+	for conn, ends := range w.conns {
+		if w.group[ends[0]] != w.group[ends[1]] {
+			conn.Close()
+		}
+	}
+}
+
+func (w *network) heal() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.group)
+}
+
+// to returns the site behind an address, and whether it can be reached.
+func (w *network) to(from int, address string) (to int, ok bool) {
+	_, port, _ := net.SplitHostPort(address)
+	p, _ := strconv.Atoi(port)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	to, known := w.of[p]
+	return to, !known || w.group[from] == w.group[to]
+}
+
+func (w *network) dial(ctx context.Context, from int, netw, address string) (net.Conn, error) {
+	to, ok := w.to(from, address)
+	if !ok {
+		return nil, errTest
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, netw, address)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.group[from] != w.group[to] {
+		conn.Close()
+		return nil, errTest
+	}
+	w.conns[conn] = [2]int{from, to}
+	return conn, nil
+}
+
+// gossipWire is one site's gossip on the network.
+type gossipWire struct {
+	memberlist.NodeAwareTransport
+	w    *network
+	from int
+}
+
+func (g *gossipWire) WriteTo(b []byte, addr string) (time.Time, error) {
+	return g.WriteToAddress(b, memberlist.Address{Addr: addr})
+}
+
+func (g *gossipWire) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	if _, ok := g.w.to(g.from, a.Addr); !ok {
+		return time.Now(), nil
+	}
+	return g.NodeAwareTransport.WriteToAddress(b, a)
+}
+
+func (g *gossipWire) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	return g.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
+}
+
+func (g *gossipWire) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	if _, ok := g.w.to(g.from, a.Addr); !ok {
+		return nil, errTest
+	}
+	return g.NodeAwareTransport.DialAddressTimeout(a, timeout)
+}
