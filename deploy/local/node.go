@@ -92,7 +92,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 		}
 		select {
 		case <-n.Done():
-			return fmt.Errorf("node %s has ended, see %s", n.ID, n.LogFile())
+			return fmt.Errorf("node %s has ended, its log ends with:\n%s", n.ID, n.logTail())
 		case <-ctx.Done():
 			return fmt.Errorf("node %s is not ready: %w: %s", n.ID, context.Cause(ctx), last)
 		case <-time.After(20 * time.Millisecond):
