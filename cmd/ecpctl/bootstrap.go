@@ -9,11 +9,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/org/envoy-control-plane/api/client"
-	"github.com/org/envoy-control-plane/deploy/local"
+	"github.com/org/envoy-control-plane/deploy/bootstrap"
 )
 
 func (a *app) bootstrapCommand() *cobra.Command {
-	var o local.BootstrapOptions
+	var o bootstrap.Options
 	var given []string
 	cmd := &cobra.Command{
 		Use:   "bootstrap PROXY --fleet FLEET [--xds HOST:PORT,...]",
@@ -50,7 +50,7 @@ for its nodes' xDS addresses and lists all of them, so that the proxy can move b
 	return cmd
 }
 
-func (a *app) bootstrap(ctx context.Context, o local.BootstrapOptions) error {
+func (a *app) bootstrap(ctx context.Context, o bootstrap.Options) error {
 	if err := needFleet(o.Fleet); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (a *app) bootstrap(ctx context.Context, o local.BootstrapOptions) error {
 		}
 		o.XDS = found
 	}
-	text, err := local.Bootstrap(o)
+	text, err := bootstrap.Envoy(o)
 	if err != nil {
 		return misuse("%w", err)
 	}

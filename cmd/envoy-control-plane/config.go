@@ -34,6 +34,7 @@ type config struct {
 	zone            string
 
 	databaseURL, databaseReadURL string
+	archiveOff                   bool // --database-url none
 	archiveOverflow              string
 	archiveReplayWindow          time.Duration
 
@@ -45,6 +46,10 @@ type config struct {
 
 	logLevel, logFormat string
 }
+
+// noDatabase as --database-url takes the archive out of the cluster, so that
+// nothing waits for it any more.
+const noDatabase = "none"
 
 // setting ties a flag to its environment variable.
 type setting struct{ flag, env string }
@@ -91,7 +96,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.initialMembers, "initial-members", nil, "node ids that may found a new cluster (default: any)")
 	flags.BoolVar(&c.voter, "voter", true, "whether this node may vote")
 	flags.StringVar(&c.zone, "zone", "", "failure domain of this node")
-	flags.StringVar(&c.databaseURL, "database-url", "", "Postgres of the archive (default: no archive)")
+	flags.StringVar(&c.databaseURL, "database-url", "", "Postgres of the archive (default: no archive here; none: take the archive out of the cluster)")
 	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")
 	flags.DurationVar(&c.archiveReplayWindow, "archive-replay-window", 15*time.Minute, "how long archived events stay in memory for a database that lost them")
@@ -100,6 +105,10 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", 25*time.Second, "bound on draining after SIGTERM")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "", "json or text (default: json, text on a terminal)")
+	for _, s := range settings {
+		f := flags.Lookup(s.flag)
+		f.Usage += " [" + s.env + "]"
+	}
 	flags.String("config", "", "YAML file with the names of these flags")
 }
 
@@ -202,6 +211,9 @@ func (c *config) fill() {
 		if len(c.join) == 0 {
 			c.bootstrapExpect = 1
 		}
+	}
+	if c.databaseURL == noDatabase {
+		c.databaseURL, c.archiveOff = "", true
 	}
 	if c.databaseReadURL == "" {
 		c.databaseReadURL = c.databaseURL

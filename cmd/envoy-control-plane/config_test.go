@@ -63,6 +63,10 @@ func TestDefaultsThatDependOnOthers(t *testing.T) {
 	if c.bootstrapExpect != 1 || c.advertise != "127.0.0.1" || c.databaseReadURL != "postgres://x/y" || c.nodeID != hostname() {
 		t.Errorf("got %+v", c)
 	}
+	c, err = parse(t, map[string]string{"DATABASE_URL": "none"}, "--insecure")
+	if err != nil || !c.archiveOff || c.databaseURL != "" || c.databaseReadURL != "" {
+		t.Errorf("got %+v, %v", c, err)
+	}
 	c, err = parse(t, nil, "--insecure", "--join", "seed")
 	if err != nil {
 		t.Fatal(err)

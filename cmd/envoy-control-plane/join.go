@@ -105,7 +105,10 @@ func (s *server) parts() []wire.Part {
 	out := []wire.Part{{
 		Name: "cluster", OK: health.Ready, Degraded: len(health.Reasons) > 0, Reason: strings.Join(health.Reasons, "; "),
 	}}
-	if s.archive != nil {
+	switch {
+	case s.archive == nil && s.cluster.State().Archive().GetEnabled():
+		out = append(out, wire.Part{Name: "archive", OK: true, Degraded: true, Reason: "events wait for an archive and this node has no database"})
+	case s.archive != nil:
 		status := s.archive.Status()
 		part := wire.Part{Name: "archive", OK: true, Degraded: status.State != archive.StateOK, Reason: status.Error}
 		if part.Degraded && part.Reason == "" {

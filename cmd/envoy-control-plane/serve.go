@@ -76,8 +76,11 @@ type server struct {
 func (s *server) run(ctx context.Context) error {
 	s.log.Info("starting", "version", build(), "http", s.cfg.address(s.cfg.httpPort),
 		"xds", s.cfg.address(s.cfg.xdsPort), "metrics", s.cfg.address(s.cfg.metricsPort))
-	if s.cfg.jwtSecret == "" {
+	switch n := len(s.cfg.jwtSecret); {
+	case n == 0:
 		s.log.Warn("authentication is off: everybody who can connect is an administrator")
+	case n < 32:
+		s.log.Warn("the JWT secret can be guessed: it should have 32 bytes or more", "bytes", n)
 	}
 	if s.archive == nil {
 		s.log.Warn("no database: events are not archived, recent history is kept in memory")
@@ -125,6 +128,9 @@ func (s *server) start(ctx context.Context) error {
 	s.xdsPart = s.group.start("xds", s.xds.Run)
 	if s.archive != nil {
 		s.archivePart = s.group.start("archive", s.archive.Run)
+	} else {
+		none := &withoutArchive{log: s.log, cluster: s.cluster, off: s.cfg.archiveOff}
+		s.archivePart = s.group.start("archive", none.Run)
 	}
 	s.reaperPart = s.group.start("reaper", s.reaper.Run)
 	s.apiPart = s.group.start("api", func(ctx context.Context) error { return s.api.Serve(ctx, apiListener) })
@@ -199,7 +205,9 @@ func serveHTTP(server *http.Server, ln net.Listener) func(context.Context) error
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
 			err := server.Shutdown(ctx)
-			<-served
+			if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+				err = errors.Join(err, end)
+			}
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
 
@@ -107,7 +108,7 @@ func TestNodesAreKilled(t *testing.T) {
 	c := startCluster(t, 3, local.TestDatabase(t))
 	port := freePorts(t, 1)[0]
 	c.ecpctl(0, fleetYAML(t, port, startUpstream(t, "demo")), "apply", "-f", "-", "--fleet", "edge")
-	c.startEnvoy(local.BootstrapOptions{Proxy: "p", Fleet: "edge"})
+	c.startEnvoy(bootstrap.Options{Proxy: "p", Fleet: "edge"})
 	eventually(t, 20*time.Second, "routing", func() error { return routed(port, "/", "demo") })
 	w := &writer{c: c}
 	for i := range 30 {

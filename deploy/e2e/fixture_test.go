@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
 
@@ -187,12 +188,12 @@ func (c *cluster) ecpctl(want int, stdin string, args ...string) string {
 }
 
 // startEnvoy starts one that may connect to any node.
-func (c *cluster) startEnvoy(o local.BootstrapOptions) *local.Envoy {
+func (c *cluster) startEnvoy(o bootstrap.Options) *local.Envoy {
 	c.t.Helper()
 	for _, n := range c.nodes {
 		o.XDS = append(o.XDS, n.XDS())
 	}
-	bootstrap, err := local.Bootstrap(o)
+	text, err := bootstrap.Envoy(o)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func (c *cluster) startEnvoy(o local.BootstrapOptions) *local.Envoy {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		c.t.Fatal(err)
 	}
-	envoy, err := local.StartEnvoy(c.t.Context(), local.EnvoyOptions{Bootstrap: bootstrap, Dir: dir})
+	envoy, err := local.StartEnvoy(c.t.Context(), local.EnvoyOptions{Bootstrap: text, Dir: dir})
 	if err != nil {
 		c.t.Fatal(err)
 	}

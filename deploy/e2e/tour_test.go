@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
 
@@ -48,7 +49,7 @@ func TestTour(t *testing.T) {
 
 	// One Envoy in each protocol; both bind the port.
 	for proxy, sotw := range map[string]bool{"edge-delta": false, "edge-sotw": true} {
-		c.startEnvoy(local.BootstrapOptions{Proxy: proxy, Fleet: "edge", SotW: sotw})
+		c.startEnvoy(bootstrap.Options{Proxy: proxy, Fleet: "edge", SotW: sotw})
 	}
 	for _, proxy := range []string{"edge-delta", "edge-sotw"} {
 		eventually(t, 20*time.Second, proxy+" is configured", func() error { return c.synced(proxy, 1) })
@@ -100,9 +101,9 @@ func TestEachProxyGetsOnlyItsOwn(t *testing.T) {
 	put(t, c.nodes[1].URL()+"/api/v1/tenants/acme", `{}`)
 	c.ecpctl(0, fleetYAML(t, ports[2], startUpstream(t, "acme")), "--tenant", "acme", "apply", "-f", "-", "--fleet", "one")
 
-	c.startEnvoy(local.BootstrapOptions{Proxy: "p", Fleet: "one"})
-	c.startEnvoy(local.BootstrapOptions{Proxy: "q", Fleet: "two", SotW: true})
-	acme := c.startEnvoy(local.BootstrapOptions{Proxy: "p", Fleet: "one", Tenant: "acme"})
+	c.startEnvoy(bootstrap.Options{Proxy: "p", Fleet: "one"})
+	c.startEnvoy(bootstrap.Options{Proxy: "q", Fleet: "two", SotW: true})
+	acme := c.startEnvoy(bootstrap.Options{Proxy: "p", Fleet: "one", Tenant: "acme"})
 	for i, want := range []string{"one", "two", "acme"} {
 		eventually(t, 20*time.Second, "routing of "+want, func() error {
 			return routed(ports[i], "/", fmt.Sprintf("%q: %q", "upstream", want))
@@ -144,7 +145,7 @@ func TestRejectedListener(t *testing.T) {
 			port := freePorts(t, 1)[0]
 			good := fleetYAML(t, port, startUpstream(t, "demo"))
 			c.ecpctl(0, good, "apply", "-f", "-", "--fleet", "edge")
-			c.startEnvoy(local.BootstrapOptions{Proxy: "p", Fleet: "edge", SotW: sotw})
+			c.startEnvoy(bootstrap.Options{Proxy: "p", Fleet: "edge", SotW: sotw})
 			eventually(t, 20*time.Second, "routing", func() error { return routed(port, "/", "demo") })
 
 			out := c.ecpctl(4, fmt.Sprintf(rejectedListener, port), "apply", "-f", "-", "--fleet", "edge", "--wait=20s")

@@ -14,6 +14,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 
+	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
 
@@ -82,14 +83,14 @@ func TestEnvoyComesByItsBootstrap(t *testing.T) {
 			t.Parallel()
 			a, addrA, serverA := startGreeter(t)
 			b, addrB, serverB := startGreeter(t)
-			bootstrap, err := local.Bootstrap(local.BootstrapOptions{
+			text, err := bootstrap.Envoy(bootstrap.Options{
 				Proxy: "edge-1", Fleet: "edge", Tenant: "acme", Zone: "eu-1", SotW: sotw,
 				Labels: map[string]string{"tier": "gold"}, XDS: []string{addrA, addrB},
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			envoy, err := local.StartEnvoy(t.Context(), local.EnvoyOptions{Bootstrap: bootstrap, Dir: t.TempDir()})
+			envoy, err := local.StartEnvoy(t.Context(), local.EnvoyOptions{Bootstrap: text, Dir: t.TempDir()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,20 +132,6 @@ func TestEnvoyThatCannotStartSaysWhy(t *testing.T) {
 	_, err := local.StartEnvoy(t.Context(), local.EnvoyOptions{Bootstrap: []byte("no_such_field: 1"), Dir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "no_such_field") {
 		t.Fatalf("got %v, want Envoy's words about no_such_field", err)
-	}
-}
-
-func TestBootstrapRefuses(t *testing.T) {
-	for name, o := range map[string]local.BootstrapOptions{
-		"no fleet":       {Proxy: "p", XDS: []string{"a:1"}},
-		"no node":        {Proxy: "p", Fleet: "f"},
-		"no port":        {Proxy: "p", Fleet: "f", XDS: []string{"a"}},
-		"port too large": {Proxy: "p", Fleet: "f", XDS: []string{"a:70000"}},
-		"bad admin":      {Proxy: "p", Fleet: "f", XDS: []string{"a:1"}, Admin: "x"},
-	} {
-		if out, err := local.Bootstrap(o); err == nil {
-			t.Errorf("%s: no error but\n%s", name, out)
-		}
 	}
 }
 

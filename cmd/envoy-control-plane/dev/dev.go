@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/examples"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
@@ -218,13 +219,13 @@ func (c *cluster) startEnvoys(ctx context.Context) error {
 		}
 		// Each begins with another node, so that they spread.
 		order := append(append([]string{}, xds[i%len(xds):]...), xds[:i%len(xds)]...)
-		bootstrap, err := local.Bootstrap(local.BootstrapOptions{
+		text, err := bootstrap.Envoy(bootstrap.Options{
 			Proxy: id, Fleet: fleet, XDS: order, Admin: loopback(c.port(adminPort) + i),
 		})
 		if err != nil {
 			return err
 		}
-		envoy, err := local.StartEnvoy(ctx, local.EnvoyOptions{Bootstrap: bootstrap, Dir: dir})
+		envoy, err := local.StartEnvoy(ctx, local.EnvoyOptions{Bootstrap: text, Dir: dir})
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,7 @@
-package local
+// Package bootstrap writes what an Envoy must know before it knows anything:
+// who it is and where the control plane is. ecpctl, the dev command and the
+// end-to-end tests use it.
+package bootstrap
 
 import (
 	"errors"
@@ -10,9 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// BootstrapOptions say what an Envoy must know before it knows anything: who
-// it is and where the control plane is.
-type BootstrapOptions struct {
+// Options of one Envoy's bootstrap.
+type Options struct {
 	// Proxy is the Envoy's id, Fleet its fleet. Both are needed.
 	Proxy, Fleet string
 	// Tenant that owns the fleet; empty leaves it to the default.
@@ -39,8 +41,8 @@ const xdsCluster = "envoy_control_plane"
 
 type object = map[string]any
 
-// Bootstrap returns the bootstrap of an Envoy, as YAML.
-func Bootstrap(o BootstrapOptions) ([]byte, error) {
+// Envoy returns the bootstrap of an Envoy, as YAML.
+func Envoy(o Options) ([]byte, error) {
 	if o.Proxy == "" || o.Fleet == "" || len(o.XDS) == 0 {
 		return nil, errors.New("a bootstrap needs a proxy id, a fleet and the xDS address of a node at least")
 	}
@@ -71,7 +73,7 @@ func Bootstrap(o BootstrapOptions) ([]byte, error) {
 	})
 }
 
-func node(o BootstrapOptions) object {
+func node(o Options) object {
 	n := object{"id": o.Proxy, "cluster": o.Fleet}
 	metadata := object{}
 	if o.Tenant != "" {
