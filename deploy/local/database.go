@@ -52,6 +52,7 @@ func TestDatabase(t TB) string {
 // shared is the one server of a test process: there is no earlier moment to
 // start it than the first test that needs it, and no later one to stop it
 // than the end of the process.
+//
 //nolint:gochecknoglobals // one server for all tests of a process
 var shared = sync.OnceValues(func() (string, error) {
 	p, err := StartPostgres(context.Background(), PostgresOptions{NoSync: true})

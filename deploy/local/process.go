@@ -148,7 +148,10 @@ func (p *Process) until(ctx context.Context, ready func(context.Context) bool) e
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended early (%w), its log ends with:\n%s", p.name, p.err, p.logTail())
+			if p.err == nil {
+				return fmt.Errorf("%s ended early, its log ends with:\n%s", p.name, p.logTail())
+			}
+			return fmt.Errorf("%s ended early: %w, its log ends with:\n%s", p.name, p.err, p.logTail())
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w, its log ends with:\n%s", p.name, ctx.Err(), p.logTail())
 		case <-time.After(20 * time.Millisecond):
