@@ -203,6 +203,22 @@ func propose(t *testing.T, n *Node, name string) *fsmpb.Result {
 	return r
 }
 
+// proposeKeyed writes under a key: the write survives a lost answer.
+func proposeKeyed(t *testing.T, n *Node, name string) *fsmpb.Result {
+	t.Helper()
+	c := putTenant(name)
+	c.Idempotency = &fsmpb.IdempotencyKey{Key: name, RequestHash: []byte(name)}
+	r, err := n.Propose(context.Background(), c)
+	if err == nil {
+		err = fsm.ResultError(r)
+	}
+	if err != nil {
+		t.Errorf("propose %s on %s: %v", name, n.NodeID(), err)
+		return nil
+	}
+	return r
+}
+
 func hasTenant(n *Node, name string) bool {
 	_, ok := n.State().Tenant(name)
 	return ok

@@ -25,7 +25,9 @@ func newNetwork() *network {
 // plug connects site i.
 func (w *network) plug(i int, c *Config, d *Deps) {
 	w.of[c.RaftPort], w.of[c.GossipPort] = i, i
-	d.Dial = func(ctx context.Context, netw, address string) (net.Conn, error) { return w.dial(ctx, i, netw, address) }
+	d.Dial = func(ctx context.Context, netw, address string) (net.Conn, error) {
+		return w.dial(ctx, i, netw, address)
+	}
 	d.WrapGossip = func(t memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
 		return &gossipWire{NodeAwareTransport: t, w: w, from: i}
 	}

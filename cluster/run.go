@@ -175,6 +175,10 @@ func (n *Node) abort(rt *runtime) error {
 const shutdownTime = 5 * time.Second
 
 func (n *Node) shutdownRaft(rt *runtime) error {
+	patience := shutdownTime
+	if rt.stores.Watch.Hanging() > n.cfg.StoreQuiet {
+		patience = 0
+	}
 	done := make(chan error, 1)
 	future := rt.raft.Shutdown()
 	go func() { done <- future.Error() }()
@@ -182,10 +186,10 @@ func (n *Node) shutdownRaft(rt *runtime) error {
 	case err := <-done:
 		// A second Shutdown does not close the transport.
 		return errors.Join(err, rt.trans.Close())
-	case <-time.After(shutdownTime):
+	case <-time.After(patience):
 		reason := "a write to the store hangs"
 		n.failed.CompareAndSwap(nil, &reason)
-		return fmt.Errorf("raft did not stop within %s: %s", shutdownTime, reason)
+		return errors.Join(fmt.Errorf("raft did not stop: %s", reason), rt.trans.Close())
 	}
 }
 

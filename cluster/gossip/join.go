@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // look resolves every name to join and joins the addresses that are not
@@ -22,30 +23,22 @@ func (g *Gossip) look(ctx context.Context) bool {
 	for _, m := range g.Members() {
 		known[m.GossipAddress] = true
 	}
-	heard := make(map[string]bool, len(addresses))
 	var (
-		mu sync.Mutex
-		wg sync.WaitGroup
+		silent atomic.Int64
+		wg     sync.WaitGroup
 	)
 	for _, a := range addresses {
 		if known[a] {
-			heard[a] = true
 			continue
 		}
 		wg.Go(func() {
-			n, err := list.Join([]string{a})
-			mu.Lock()
-			defer mu.Unlock()
-			heard[a] = err == nil && n > 0
+			if n, err := list.Join([]string{a}); err != nil || n == 0 {
+				silent.Add(1)
+			}
 		})
 	}
 	wg.Wait()
-	for _, ok := range heard {
-		if !ok {
-			return false
-		}
-	}
-	return len(unknown) == 0
+	return silent.Load() == 0 && len(unknown) == 0
 }
 
 // Addresses returns the gossip addresses behind the names to join, this node's
