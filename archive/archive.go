@@ -78,7 +78,7 @@ func (a *Archive) Run(ctx context.Context) error {
 	backoff := minBackoff
 	for ctx.Err() == nil {
 		if !a.cluster.IsLeader() {
-			a.setFault(nil)
+			_ = a.setFault(nil) // whatever was wrong, another leads now
 			a.sleep(ctx, leaderPoll)
 			continue
 		}

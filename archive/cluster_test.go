@@ -20,7 +20,6 @@ import (
 	"github.com/org/envoy-control-plane/archive"
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
-	"github.com/org/envoy-control-plane/migrations"
 )
 
 // log is a cluster without nodes: one state that commands are applied to.
@@ -303,13 +302,4 @@ func (d db) wantOnce(epoch string, after, through uint64) {
 	d.want(fmt.Sprint(through), "SELECT seq FROM archive_cursor WHERE epoch = $1", epoch)
 	d.want("true", `SELECT (SELECT count(*) FROM fleet_events WHERE epoch = $1 AND kind = 'revision_created') =
 		(SELECT count(*) FROM fleet_revisions WHERE epoch = $1)`, epoch)
-}
-
-func migrated(t *testing.T, url string) db {
-	t.Helper()
-	d := open(t, url)
-	if _, err := migrations.Apply(t.Context(), d.Conn); err != nil {
-		t.Fatal(err)
-	}
-	return d
 }

@@ -143,7 +143,7 @@ func (s *session) turn(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	if err := s.configure(ctx, st); err != nil {
-		return false, nil //nolint:nilerr // logged; the cluster's trouble is not the database's, and the next turn tries again
+		return false, nil // logged; the cluster's trouble is not the database's, and the next turn tries again
 	}
 	s.maintain(ctx, st)
 	if err := s.check(ctx); err != nil {
@@ -204,7 +204,7 @@ func (s *session) acknowledge(ctx context.Context, st *fsm.State) error {
 	}})
 	if err != nil {
 		s.log.Debug("archive: acknowledge", "through_seq", s.cursor, "error", err)
-		return nil //nolint:nilerr // the next turn acknowledges again
+		return nil // the next turn acknowledges again
 	}
 	s.acked = s.cursor
 	return s.at(stepDone)
