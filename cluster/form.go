@@ -344,5 +344,5 @@ func (n *Node) bootstrap(rt *runtime, p *clusterpb.Promise) error {
 
 // stagger keeps two coordinators from meeting again at once.
 func stagger(ctx context.Context) {
-	pause(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond)) //nolint:gosec // no secret
+	pause(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond))
 }

@@ -53,7 +53,7 @@ func ports(t *testing.T, count int) []int {
 
 func logger(t *testing.T, node string) *slog.Logger {
 	t.Helper()
-	var w io.Writer = io.Discard
+	w := io.Discard
 	if os.Getenv("CLUSTER_TEST_LOG") != "" {
 		w = os.Stderr
 	}

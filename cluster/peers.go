@@ -64,10 +64,8 @@ func (p *peers) client(key string) (clusterpb.PeerClient, error) {
 
 func (p *peers) connect(key string) (*grpc.ClientConn, error) {
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
-		target, address := key, ""
-		if a, ok := strings.CutPrefix(key, "@"); ok {
-			target, address = "", a
-		} else if address = p.lookup(key); address == "" {
+		target, address := p.resolve(key)
+		if address == "" {
 			return nil, fmt.Errorf("no address of %s is known", key)
 		}
 		conn, _, err := p.dialer.Connect(ctx, clusterpb.Hello_RPC, target, address)
@@ -89,6 +87,14 @@ func (p *peers) connect(key string) (*grpc.ClientConn, error) {
 		return nil, fmt.Errorf("connect to %s: %w", key, err)
 	}
 	return conn, nil
+}
+
+// resolve returns whom a key wants and where to dial.
+func (p *peers) resolve(key string) (target, address string) {
+	if a, ok := strings.CutPrefix(key, "@"); ok {
+		return "", a
+	}
+	return key, p.lookup(key)
 }
 
 // keep closes the connections to all but these servers.

@@ -92,7 +92,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(d/2 + rand.N(d)): //nolint:gosec // spreading retries needs no secrecy
+	case <-time.After(d/2 + rand.N(d)):
 		return true
 	}
 }

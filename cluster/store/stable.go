@@ -54,11 +54,11 @@ func (s *Stable) SetUint64(key []byte, value uint64) error {
 // returns goes nowhere.
 func (s *Stable) write(do func() error) error {
 	err := s.watch.write(do)
-	if s.watch.Failed() != nil {
-		s.watch.hold()
-		return nil
+	if s.watch.Failed() == nil {
+		return err
 	}
-	return err
+	s.watch.hold()
+	return nil
 }
 
 // Set implements raft.StableStore.

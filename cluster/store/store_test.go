@@ -243,7 +243,11 @@ func TestCrashInAVoteGivesNoSecondVote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { r.Shutdown().Error() }()
+	defer func() {
+		if err := r.Shutdown().Error(); err != nil {
+			t.Error(err)
+		}
+	}()
 	var resp raft.RequestVoteResponse
 	err = peer.RequestVote("self", "self", &raft.RequestVoteRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte("stale"), Addr: []byte("stale")},
