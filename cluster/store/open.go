@@ -83,8 +83,8 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 	if s.Log, err = raft.NewLogCache(cachedEntries, log); err != nil {
 		return nil, fmt.Errorf("cache %s: %w", logPath, err)
 	}
-	if s.Snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, retainedSnapshots, o.Log); err != nil {
-		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
+	if s.Snapshots, err = openSnapshots(dir, o.Log); err != nil {
+		return nil, err
 	}
 	return s, syncDir(dir)
 }

@@ -1,0 +1,39 @@
+package store
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// snapshots is raft.FileSnapshotStore with one more sync. That one syncs the
+// files and, after the rename, the directory above; not the names inside of
+// the snapshot's own directory. Lost after the log was cut, they would leave a
+// gap between the snapshot before and the log.
+type snapshots struct {
+	*raft.FileSnapshotStore
+	dir string
+}
+
+func openSnapshots(dir string, log hclog.Logger) (*snapshots, error) {
+	s, err := raft.NewFileSnapshotStoreWithLogger(dir, retainedSnapshots, log)
+	if err != nil {
+		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
+	}
+	return &snapshots{FileSnapshotStore: s, dir: filepath.Join(dir, "snapshots")}, nil
+}
+
+// Create implements raft.SnapshotStore. Both files exist from here on.
+func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration, configurationIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
+	sink, err := s.FileSnapshotStore.Create(version, index, term, configuration, configurationIndex, trans)
+	if err != nil {
+		return nil, fmt.Errorf("create snapshot: %w", err)
+	}
+	if err := syncDir(filepath.Join(s.dir, sink.ID()+".tmp")); err != nil {
+		_ = sink.Cancel() // the first error counts
+		return nil, err
+	}
+	return sink, nil
+}
