@@ -46,11 +46,7 @@ func refuseAll(errs []wire.FieldError) *wire.Problem {
 	if len(errs) > 1 {
 		what = fmt.Sprintf("the body has %d mistakes", len(errs))
 	}
-	first := errs[0].Detail
-	if errs[0].Path != "" {
-		first = errs[0].Path + ": " + first
-	}
-	p := refuse(code, "%s; %s", what, first)
+	p := refuse(code, "%s", what)
 	p.Errors = errs
 	return p
 }
