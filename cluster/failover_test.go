@@ -169,6 +169,33 @@ func TestKeyedWritesSurviveALeaderKill(t *testing.T) {
 	t.Logf("%d writes", done.Load())
 }
 
+// A leader that hangs as a process keeps its connections: a write that went to
+// it is given up once another one leads, and tried again there.
+func TestFrozenLeaderHoldsNobodyUp(t *testing.T) {
+	w := newNetwork()
+	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
+		c.Failover = 5 * time.Second
+		w.plug(i, c, d)
+	})
+	upAll(sites)
+	awaitReady(t, sites...)
+	old := leader(t, sites)
+	through := others(sites, old)[0]
+	w.freeze(at(sites, old), true)
+	began := time.Now()
+	proposeKeyed(t, through.node, "thawed")
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	read, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if _, err := through.node.ReadIndex(read); err != nil {
+		t.Errorf("strong read: %v", err)
+	}
+	w.freeze(at(sites, old), false)
+	eventually(t, 15*time.Second, "the old leader follows", func() bool { return hasTenant(old.node, "thawed") })
+}
+
 // Strong reads on every node, while leadership moves: each covers every write
 // that was acknowledged before it began.
 func TestStrongReadsAreNeverStale(t *testing.T) {

@@ -18,7 +18,10 @@ import (
 )
 
 const (
+	// formEvery grows to formRarely while nothing changes: each step looks
+	// names up.
 	formEvery    = 150 * time.Millisecond
+	formRarely   = 2 * time.Second
 	probeTimeout = time.Second
 	// sayEvery is how often the log repeats what a first start waits for.
 	sayEvery = 10 * time.Second
@@ -28,7 +31,7 @@ const (
 // part in making one, or joins the one that there is. It ends once the node
 // has a configuration.
 func (n *Node) form(ctx context.Context) error {
-	said := time.Time{}
+	said, every := time.Time{}, formEvery
 	for {
 		wait, err := n.formStep(ctx)
 		if err != nil {
@@ -39,13 +42,16 @@ func (n *Node) form(ctx context.Context) error {
 			return nil
 		}
 		old := n.waitsFor.Swap(&wait)
+		if every = min(every*11/10, formRarely); old == nil || *old != wait {
+			every = formEvery
+		}
 		if old == nil || *old != wait || time.Since(said) > sayEvery {
 			if time.Since(said) > time.Second {
 				n.log.Info("first start waits", "for", wait)
 				said = time.Now()
 			}
 		}
-		if !pause(ctx, formEvery) {
+		if !pause(ctx, every) {
 			return nil
 		}
 	}
@@ -337,7 +343,6 @@ func (n *Node) bootstrap(rt *runtime, p *clusterpb.Promise) error {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	n.log.Info("made a new cluster", "cluster_id", p.ClusterId, "members", len(p.Members))
-	rt.gossip.Tell()
 	rt.trans.Campaign()
 	return n.forgetPromise()
 }

@@ -10,16 +10,58 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// network is the wires between sites; it can be cut into groups.
+// network is the wires between sites; it can be cut into groups, and a site
+// can be frozen: its connections stay, but nothing comes through.
 type network struct {
 	mu    sync.Mutex
 	of    map[int]int // port -> site
 	group map[int]int // site -> group
 	conns map[net.Conn][2]int
+
+	frozen map[int]bool
 }
 
 func newNetwork() *network {
-	return &network{of: map[int]int{}, group: map[int]int{}, conns: map[net.Conn][2]int{}}
+	return &network{of: map[int]int{}, group: map[int]int{}, conns: map[net.Conn][2]int{}, frozen: map[int]bool{}}
+}
+
+// freeze stops a site as SIGSTOP stops a process.
+func (w *network) freeze(site int, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.frozen[site] = on
+}
+
+// frozenConn swallows what is written while one of its ends is frozen.
+type frozenConn struct {
+	net.Conn
+	w    *network
+	ends [2]int
+}
+
+func (c *frozenConn) Write(b []byte) (int, error) {
+	c.w.mu.Lock()
+	lost := c.w.frozen[c.ends[0]] || c.w.frozen[c.ends[1]]
+	c.w.mu.Unlock()
+	if lost {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+// siteListener marks what a site accepts.
+type siteListener struct {
+	net.Listener
+	w    *network
+	site int
+}
+
+func (l *siteListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &frozenConn{Conn: conn, w: l.w, ends: [2]int{l.site, l.site}}, nil
 }
 
 // plug connects site i.
@@ -28,6 +70,7 @@ func (w *network) plug(i int, c *Config, d *Deps) {
 	d.Dial = func(ctx context.Context, netw, address string) (net.Conn, error) {
 		return w.dial(ctx, i, netw, address)
 	}
+	d.WrapListener = func(ln net.Listener) net.Listener { return &siteListener{Listener: ln, w: w, site: i} }
 	d.WrapGossip = func(t memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
 		return &gossipWire{NodeAwareTransport: t, w: w, from: i}
 	}
@@ -79,7 +122,7 @@ func (w *network) dial(ctx context.Context, from int, netw, address string) (net
 		return nil, errTest
 	}
 	w.conns[conn] = [2]int{from, to}
-	return conn, nil
+	return &frozenConn{Conn: conn, w: w, ends: [2]int{from, to}}, nil
 }
 
 // gossipWire is one site's gossip on the network.

@@ -121,18 +121,21 @@ func (n *Node) proposeOnce(ctx context.Context, body []byte) (*fsmpb.Result, err
 
 // forward sends a command to the leader. An error is 'unknown' once a byte of
 // it was on its way, unless the leader itself says that it took nothing.
-func (n *Node) forward(ctx context.Context, rt *runtime, leader string, body []byte) (*fsmpb.Result, error) {
+func (n *Node) forward(caller context.Context, rt *runtime, leader string, body []byte) (*fsmpb.Result, error) {
 	client, err := rt.peers.to(leader)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoLeader, err)
 	}
+	ctx, cancel := context.WithCancel(caller)
+	defer cancel()
+	defer background(ctx, func(ctx context.Context) { n.whileLed(ctx, leader, cancel) })()
 	var sent atomic.Bool
 	reply, err := client.Propose(context.WithValue(ctx, sentKey{}, &sent), &clusterpb.ProposeRequest{Command: body})
 	if err != nil {
 		if sent.Load() {
 			return nil, fmt.Errorf("%w: %w", errUnknown, err)
 		}
-		if ctx.Err() != nil {
+		if caller.Err() != nil {
 			return nil, errOutOfTime
 		}
 		return nil, fmt.Errorf("%w: %w", errNoLeader, err)
@@ -144,6 +147,30 @@ func (n *Node) forward(ctx context.Context, rt *runtime, leader string, body []b
 		return nil, fmt.Errorf("%w: an empty answer", errUnknown)
 	}
 	return reply.GetResult(), nil
+}
+
+// abandonAfter is how long a request to a leader that has been replaced may
+// still take: one that hangs, with its connection whole, never answers.
+const abandonAfter = time.Second
+
+// whileLed calls abandon once somebody else has led for a while.
+func (n *Node) whileLed(ctx context.Context, leader string, abandon func()) {
+	tick := time.NewTicker(abandonAfter / 4)
+	defer tick.Stop()
+	since := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if n.leaderServer() == leader {
+				since = now
+			} else if now.Sub(since) > abandonAfter {
+				abandon()
+				return
+			}
+		}
+	}
 }
 
 // outcomeOf says an error in a reply. What carries no code may have done

@@ -194,6 +194,9 @@ func (n *Node) readIndexOnce(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read index: %w", err)
 	}
+	// A leader that hangs has a successor soon.
+	ctx, cancel := context.WithTimeout(ctx, 2*confirmTimeout)
+	defer cancel()
 	reply, err := client.ReadIndex(ctx, &clusterpb.ReadIndexRequest{})
 	if err != nil {
 		return 0, fmt.Errorf("read index: %w", err)

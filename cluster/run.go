@@ -48,6 +48,13 @@ func (n *Node) Run(ctx context.Context) error {
 	defer close(n.stopped)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer background(ctx, func(ctx context.Context) {
+		select {
+		case <-n.leaving:
+			cancel()
+		case <-ctx.Done():
+		}
+	})()
 	rt, err := n.begin(ctx)
 	if err != nil {
 		return err
@@ -64,7 +71,6 @@ func (n *Node) Run(ctx context.Context) error {
 		var err error
 		select {
 		case <-ctx.Done():
-		case <-n.leaving:
 		case err = <-n.fatal:
 		}
 		cancel()

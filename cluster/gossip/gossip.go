@@ -49,6 +49,8 @@ const (
 type Gossip struct {
 	cfg Config
 
+	// mu is taken by callbacks, under memberlist's own lock: nothing of
+	// memberlist is called while it is held.
 	mu   sync.Mutex
 	list *memberlist.Memberlist
 	self string // IP and port
@@ -86,9 +88,10 @@ func (g *Gossip) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gossip: %w", err)
 	}
+	self := list.LocalNode().Address()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.list, g.self = list, list.LocalNode().Address()
+	g.list, g.self = list, self
 	return nil
 }
 

@@ -157,6 +157,13 @@ func (t *Raft) unchanged(req *raft.AppendEntriesRequest) (lastLog uint64, ok boo
 // that knows that there is no leader: the single voter of a cluster, and the
 // one that has just bootstrapped it.
 func (t *Raft) Campaign() {
+	f := t.follower.Load()
+	if f == nil || (*f).State() != raft.Follower {
+		return
+	}
+	if _, leader := (*f).LeaderWithID(); leader != "" {
+		return
+	}
 	answer := make(chan raft.RPCResponse, 1)
 	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header}, RespChan: answer}
 	select {
