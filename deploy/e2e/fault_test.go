@@ -76,7 +76,7 @@ type writer struct {
 // write tries once, on one node.
 func (w *writer) write(node int) error {
 	n := w.last.Load() + 1
-	status, answer, err := send(http.MethodPut, w.c.nodes[node].URL()+"/api/v1/tenants/default/fleets/edge",
+	status, answer, err := send(http.MethodPut, w.c.urls[node]+"/api/v1/tenants/default/fleets/edge",
 		fmt.Sprintf(`{"labels": {"n": "%d"}}`, n))
 	if err != nil {
 		return err
@@ -91,9 +91,9 @@ func (w *writer) write(node int) error {
 // check wants the last acknowledged label, or the one that was being written,
 // on every node.
 func (w *writer) check() error {
-	for _, n := range w.c.nodes {
+	for i, n := range w.c.nodes {
 		var fleet struct{ Labels map[string]string }
-		if err := get(n.URL()+"/api/v1/tenants/default/fleets/edge", &fleet); err != nil {
+		if err := get(w.c.urls[i]+"/api/v1/tenants/default/fleets/edge", &fleet); err != nil {
 			return err
 		}
 		got, _ := strconv.ParseInt(fleet.Labels["n"], 10, 64)
@@ -177,7 +177,7 @@ func (c *cluster) archivedOnce() {
 				ArchivedSeq int64 `json:"archived_seq"`
 			}
 		}
-		if err := get(c.nodes[0].URL()+"/api/v1/cluster", &status); err != nil {
+		if err := get(c.urls[0]+"/api/v1/cluster", &status); err != nil {
 			return err
 		}
 		var rows, distinct, last int64
@@ -199,12 +199,12 @@ func TestSingleNodeWithoutDatabase(t *testing.T) {
 	start := time.Now()
 	c := startCluster(t, 1, "")
 	t.Logf("ready after %s, %.1f MB resident", time.Since(start), c.metric(0, "process_resident_memory_bytes")/1e6)
-	put(t, c.nodes[0].URL()+"/api/v1/tenants/default/fleets/edge", `{}`)
+	put(t, c.urls[0]+"/api/v1/tenants/default/fleets/edge", `{}`)
 	var page struct {
 		Source string
 		Items  []struct{ Kind string }
 	}
-	if err := get(c.nodes[0].URL()+"/api/v1/tenants/default/history", &page); err != nil {
+	if err := get(c.urls[0]+"/api/v1/tenants/default/history", &page); err != nil {
 		t.Fatal(err)
 	}
 	if page.Source != "memory" || len(page.Items) != 1 || page.Items[0].Kind != "fleet_put" {

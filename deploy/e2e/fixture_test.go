@@ -52,6 +52,7 @@ type cluster struct {
 	dir      string
 	options  []local.NodeOptions
 	nodes    []*local.Node
+	urls     []string // of the nodes' APIs, checked
 	database string
 }
 
@@ -70,6 +71,7 @@ func startCluster(t *testing.T, nodes int, database string) *cluster {
 			Ports:       local.Ports{HTTP: p[0], Metrics: p[1], XDS: p[2], Raft: p[3], Gossip: p[4]},
 			DatabaseURL: database,
 		})
+		c.urls = append(c.urls, checked(t, "http://127.0.0.1:"+strconv.Itoa(p[0])))
 		join = append(join, "127.0.0.1:"+strconv.Itoa(p[4]))
 	}
 	c.nodes = make([]*local.Node, nodes)
@@ -138,11 +140,7 @@ func killed(err error) bool { return strings.Contains(err.Error(), "signal: kill
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 
 func (c *cluster) servers() string {
-	urls := make([]string, len(c.nodes))
-	for i, n := range c.nodes {
-		urls[i] = n.URL()
-	}
-	return strings.Join(urls, ",")
+	return strings.Join(c.urls, ",")
 }
 
 // leader returns the index of the node that leads, and waits for one.
@@ -150,9 +148,9 @@ func (c *cluster) leader() int {
 	c.t.Helper()
 	found := -1
 	eventually(c.t, 20*time.Second, "a leader", func() error {
-		for _, n := range c.nodes {
+		for _, url := range c.urls {
 			var answer struct{ Leader string }
-			if get(n.URL()+"/api/v1/cluster", &answer) != nil {
+			if get(url+"/api/v1/cluster", &answer) != nil {
 				continue
 			}
 			for i, n := range c.nodes {

@@ -14,7 +14,7 @@ import (
 // nothing stored.
 func TestBadInput(t *testing.T) {
 	c := startCluster(t, 1, "")
-	api := c.nodes[0].URL() + "/api/v1"
+	api := c.urls[0] + "/api/v1"
 	fleet := api + "/tenants/default/fleets/edge"
 	put(t, fleet, `{}`)
 	changes := fleet + "/changes"
@@ -31,7 +31,7 @@ func TestBadInput(t *testing.T) {
 		{name: "unknown field", url: changes, body: `{"upsrt": []}`, status: 400, code: "unknown_field", path: "upsrt"},
 		{
 			name: "unknown field of a resource", url: changes, status: 400, code: "unknown_field", path: "upsert[0].nam",
-			body: `{"upsert": [{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "nam": "x"}]}`,
+			body: `{"upsert": [{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "x", "nam": "x"}]}`,
 		},
 		{name: "unknown @type", url: changes, body: `{"upsert": [{"@type": "type.googleapis.com/a.B"}]}`, status: 400, code: "unknown_type", path: "upsert[0].@type"},
 		{

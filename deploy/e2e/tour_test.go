@@ -24,7 +24,7 @@ type proxyRow struct {
 
 func (c *cluster) proxy(node int, tenant, id string) (proxyRow, error) {
 	var row proxyRow
-	err := get(fmt.Sprintf("%s/api/v1/tenants/%s/proxies/%s", c.nodes[node].URL(), tenant, id), &row)
+	err := get(fmt.Sprintf("%s/api/v1/tenants/%s/proxies/%s", c.urls[node], tenant, id), &row)
 	return row, err
 }
 
@@ -98,7 +98,7 @@ func TestEachProxyGetsOnlyItsOwn(t *testing.T) {
 	other := strings.NewReplacer("cluster_name: web", "cluster_name: api", "name: web", "name: api", "cluster: web", "cluster: api").
 		Replace(fleetYAML(t, ports[1], startUpstream(t, "two")))
 	c.ecpctl(0, other, "apply", "-f", "-", "--fleet", "two")
-	put(t, c.nodes[1].URL()+"/api/v1/tenants/acme", `{}`)
+	put(t, c.urls[1]+"/api/v1/tenants/acme", `{}`)
 	c.ecpctl(0, fleetYAML(t, ports[2], startUpstream(t, "acme")), "--tenant", "acme", "apply", "-f", "-", "--fleet", "one")
 
 	c.startEnvoy(bootstrap.Options{Proxy: "p", Fleet: "one"})
