@@ -151,6 +151,10 @@ func (f *fixture) fleet(tenant, name string) {
 	f.do(&fsmpb.Command{Op: &fsmpb.Command_PutFleet{PutFleet: &fsmpb.PutFleet{Tenant: tenant, Name: name}}})
 }
 
+func (f *fixture) deleteFleet(tenant, name string) {
+	f.do(&fsmpb.Command{Op: &fsmpb.Command_DeleteFleet{DeleteFleet: &fsmpb.DeleteFleet{Tenant: tenant, Name: name, Force: true}}})
+}
+
 // replace makes a revision of fleet web of exactly these resources.
 func (f *fixture) replace(resources ...*fsmpb.Resource) uint64 {
 	f.t.Helper()

@@ -74,7 +74,7 @@ func (st *stream) handleState(t *subscribed, r *request, first bool) error {
 	old := t.sub
 	st.subscribe(t, st.server.subs.intern(starred || t.implicit, names))
 	if first {
-		t.claim, t.owed = r.version, t.kind.full
+		t.claim, t.resumed, t.owed = r.version, r.version != "", t.kind.full
 		return nil
 	}
 	if old != t.sub {
@@ -166,7 +166,7 @@ func (st *stream) begin(t *subscribed, initial []named) {
 		items = append(items, &item{name: n.name, version: n.version, hash: versionHash(n.version), state: claimed})
 	}
 	t.sent = newContent(t.kind, items, t.sub.wildcard)
-	t.sent.private = true
+	t.sent.private, t.resumed = true, true
 	if t.kind.isEndpoints() {
 		t.force(st.touched)
 	}

@@ -18,9 +18,24 @@ type scope struct {
 	// view is nil until the fleet has a revision. It stays when the fleet is
 	// deleted: its proxies keep what they have.
 	view atomic.Pointer[view]
+	// what proxies that come back may have
+	clusters, listeners recall
 
 	// guarded by hub.mu
 	streams map[*stream]struct{}
+}
+
+// recall returns the memory of a type that is sent whole and in order, nil
+// for others.
+func (s *scope) recall(k *kind) *recall {
+	switch k.role {
+	case roleCluster:
+		return &s.clusters
+	case roleListener:
+		return &s.listeners
+	default:
+		return nil
+	}
 }
 
 // serviceKey names a service of a tenant.
@@ -48,6 +63,9 @@ type hub struct {
 	mu     sync.Mutex
 	state  *fsm.State // newest that the hub has seen
 	scopes map[fleetKey]*scope
+	// left are the scopes whose last stream ended, oldest first: a fleet of
+	// one proxy whose stream was cut is to be known when it comes back.
+	left   []*scope
 	groups map[groupKey]*group
 	// byService is the reverse index of the groups' names; under the empty
 	// service stand the groups with a wildcard.
@@ -77,11 +95,31 @@ func (h *hub) join(key fleetKey, st *stream) *scope {
 	defer h.mu.Unlock()
 	s, ok := h.scopes[key]
 	if !ok {
-		s = &scope{key: key, streams: map[*stream]struct{}{}}
+		s = h.revive(key)
 		h.scopes[key] = s
 		h.renew(s)
 	}
 	s.streams[st] = struct{}{}
+	return s
+}
+
+// maxLeft bounds the fleets without streams that are remembered.
+const maxLeft = 256
+
+// revive returns the scope of a fleet that had streams not long ago, or a new
+// one.
+func (h *hub) revive(key fleetKey) *scope {
+	i := slices.IndexFunc(h.left, func(s *scope) bool { return s.key == key })
+	if i < 0 {
+		return &scope{key: key, streams: map[*stream]struct{}{}}
+	}
+	s := h.left[i]
+	h.left = slices.Delete(h.left, i, i+1)
+	if h.state != nil {
+		if _, ok := h.state.Revision(key.tenant, key.fleet, 0); !ok {
+			s.view.Store(nil) // deleted meanwhile
+		}
+	}
 	return s
 }
 
@@ -91,6 +129,10 @@ func (h *hub) leave(s *scope, st *stream) {
 	delete(s.streams, st)
 	if len(s.streams) == 0 && h.scopes[s.key] == s {
 		delete(h.scopes, s.key)
+		if len(h.left) == maxLeft {
+			h.left = slices.Delete(h.left, 0, 1)
+		}
+		h.left = append(h.left, s)
 	}
 }
 
@@ -111,6 +153,24 @@ func (h *hub) renew(s *scope) (changed []string, first bool) {
 	v, changed := newView(h.kinds, r, old)
 	s.view.Store(v)
 	return changed, old == nil
+}
+
+// past returns a fleet's last revisions below one, newest first.
+func (h *hub) past(key fleetKey, below uint64) []*fsm.Revision {
+	h.mu.Lock()
+	st := h.state
+	h.mu.Unlock()
+	var out []*fsm.Revision
+	if st == nil || below == 0 {
+		return nil
+	}
+	for r := range st.Revisions(key.tenant, key.fleet, below) {
+		out = append(out, r)
+		if len(out) == maxRecallRevisions {
+			break
+		}
+	}
+	return out
 }
 
 // joinGroup adds a stream to those with the same subscription to endpoints.

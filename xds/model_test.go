@@ -152,7 +152,7 @@ func (m *model) connect() {
 	}
 	m.stream.scope = m.server.hub.join(fleetKey{"default", "web"}, m.stream)
 	order := slices.Clone(modelTypes)
-	if !m.ordered() { // else as Envoy does, clusters first
+	if !m.ordered() || m.accepted[fsm.TypeRoute] != "" || len(m.versions[fsm.TypeRoute]) > 0 { // else as Envoy does, clusters first
 		m.rnd.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	}
 	for _, url := range order {
@@ -302,9 +302,9 @@ func (m *model) follow() {
 	m.send(r)
 }
 
-// ordered schedules neither reject nor reconnect, and always have routes:
-// state of the world cannot take one away.
-func (m *model) ordered() bool { return !m.rejects && !m.reconnects }
+// ordered schedules never reject, and always have routes: state of the world
+// cannot take one away.
+func (m *model) ordered() bool { return !m.rejects }
 
 // checkRoutes holds the promise of make before break.
 func (m *model) checkRoutes() {

@@ -114,6 +114,9 @@ func (g *gates) turn() *message {
 		return m
 	}
 	clusters := g.busy(cl)
+	if cl == nil {
+		clusters = g.unasked()
+	}
 	for _, t := range st.types {
 		if t.kind.role != roleFree {
 			continue
@@ -126,7 +129,7 @@ func (g *gates) turn() *message {
 			return g.offer(t, false, true)
 		}
 	}
-	if m := g.offer(li, st.ads(), !clusters); m != nil {
+	if m := g.offer(li, st.ads(), !clusters || li.fresh(cl)); m != nil {
 		return m
 	}
 	listeners := g.busy(li) || clusters && g.held(li)
@@ -135,18 +138,55 @@ func (g *gates) turn() *message {
 		if t.kind.role != roleRoute {
 			continue
 		}
-		if m := g.offer(t, false, !clusters && !listeners); m != nil {
+		if m := g.offer(t, false, !clusters && !listeners || t.fresh(cl)); m != nil {
 			return m
 		}
 		routes = routes || g.busy(t) || g.held(t)
 	}
-	if !st.ads() || clusters || listeners || routes || g.anyParked() {
+	if !st.ads() || clusters || listeners || routes || g.anyParked() || g.returning(cl) {
 		return nil
 	}
 	if m := g.offer(li, false, true); m != nil {
 		return m
 	}
 	return g.offer(cl, false, true)
+}
+
+// unasked reports whether the stream may still be about to ask for clusters:
+// a warming Envoy whose stream was cut asks for them when they have warmed,
+// and for its listeners and routes at once.
+func (g *gates) unasked() bool {
+	opens := g.stream.since.Add(g.timeout)
+	if !g.stream.ads() || !g.now.Before(opens) {
+		return false
+	}
+	if g.wake.IsZero() || opens.Before(g.wake) {
+		g.wake = opens
+	}
+	return true
+}
+
+// returning reports whether the stream is that of a proxy that has just come
+// back and may not yet have asked for all that it has: its routes, say, which
+// need the clusters that would go.
+func (g *gates) returning(clusters *subscribed) bool {
+	st := g.stream
+	over := st.since.Add(st.server.config.WarmingGrace)
+	if clusters == nil || !clusters.resumed || !g.now.Before(over) ||
+		st.role(roleListener) != nil && st.role(roleRoute) != nil {
+		return false
+	}
+	if g.wake.IsZero() || over.Before(g.wake) {
+		g.wake = over
+	}
+	return true
+}
+
+// fresh reports whether the proxy waits for its first content of a type while
+// the stream does not ask for clusters: there is nothing yet to be broken,
+// and it may learn its clusters by this.
+func (t *subscribed) fresh(clusters *subscribed) bool {
+	return t != nil && clusters == nil && !t.resumed
 }
 
 // held reports whether the last offer of a type was due and shut in.
@@ -232,6 +272,9 @@ func (st *stream) take(t *subscribed, f *frame, now time.Time) *message {
 	t.forced = nil
 	t.kind.metrics.pushes.Inc()
 	t.kind.metrics.pushBytes.Add(float64(len(f.body)))
+	if r := st.scope.recall(t.kind); r != nil && st.protocol == stateOfTheWorld && t.sub.wildcard && !f.to.private {
+		r.remember(f.to)
+	}
 	if f.services != nil && st.ads() {
 		st.resend(f.services)
 	}
@@ -296,6 +339,9 @@ func (st *stream) claimed(t *subscribed, to *content) {
 		if t.kind.isEndpoints() {
 			t.force(st.touched)
 		}
+	} else if r := st.scope.recall(t.kind); r != nil && st.ads() {
+		v := st.scope.view.Load()
+		t.sent = r.find(t.kind, t.claim, v, func() []*fsm.Revision { return st.server.hub.past(st.scope.key, v.revision) })
 	}
 	t.claim = ""
 }

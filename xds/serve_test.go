@@ -82,7 +82,7 @@ func TestUnknownFleetWaits(t *testing.T) {
 		c.accept("listener")
 		c.quiet()
 		// Proxies of a deleted fleet keep what they have.
-		f.do(&fsmpb.Command{Op: &fsmpb.Command_DeleteFleet{DeleteFleet: &fsmpb.DeleteFleet{Tenant: "later", Name: "edge", Force: true}}})
+		f.deleteFleet("later", "edge")
 		c.quiet()
 		f.replaceIn("later", "edge", cluster(t, "b", 1))
 		c.accept(c.pick("cluster a b", "cluster b"))

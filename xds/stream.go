@@ -74,6 +74,8 @@ type subscribed struct {
 
 	// claim is the version_info that a state-of-the-world stream began with.
 	claim string
+	// resumed: the proxy had accepted something before the stream began.
+	resumed bool
 	// owed: an answer is due even if it is empty. refresh: everything is to
 	// be sent again. forced names are sent again even if unchanged.
 	owed, refresh bool
