@@ -61,7 +61,7 @@ func (st *stream) report(now time.Time) *fsmpb.StreamReport {
 
 func (st *stream) reportType(t *subscribed) *fsmpb.TypeReport {
 	r := &fsmpb.TypeReport{
-		TypeUrl: t.kind.url, Wildcard: t.sub.wildcard, Names: uint32(len(t.sub.names)), //nolint:gosec // bounded
+		TypeUrl: t.kind.url, Wildcard: t.sub.wildcard, Names: uint32(len(t.sub.names)),
 		Sent: t.lastSent, Acked: t.lastAcked, SentAt: unixNano(t.sentAt), AckedAt: unixNano(t.ackedAt),
 		SentRevision: max(t.sentRevision, t.ackedRevision),
 	}

@@ -31,8 +31,6 @@ func (n nonce) is(s string) bool {
 	return n.number != 0 && string(n.append(buf[:0])) == s
 }
 
-func (m *message) size() int { return len(m.frame.body) + 32 }
-
 // codec passes encoded frames through and decodes requests by hand;
 // everything else is protobuf as usual.
 type codec struct {

@@ -88,7 +88,7 @@ func FuzzRequests(f *testing.F) {
 			}
 			input = input[2+size:]
 			stream.pump(true)
-			stream.ackNewest(t, w, n)
+			stream.ackNewest(t, n)
 			st = change(t, s, st, n)
 			stream.pump(true)
 		}
@@ -112,7 +112,7 @@ func change(t *testing.T, s *Server, st *fsm.State, n int) *fsm.State {
 }
 
 // ackNewest answers what is under way, every third time with a NACK.
-func (st *stream) ackNewest(t *testing.T, w *wire, n int) {
+func (st *stream) ackNewest(t *testing.T, n int) {
 	for _, sub := range st.types {
 		if sub.out == nil {
 			continue

@@ -43,7 +43,6 @@ type model struct {
 	versions map[string]map[string]string // accepted, delta
 	accepted map[string]string            // version_info, state of the world
 	unacked  map[string]bool
-	services int // next name for endpoints
 }
 
 var modelTypes = []string{fsm.TypeCluster, fsm.TypeEndpoints, fsm.TypeListener, fsm.TypeRoute}

@@ -200,7 +200,7 @@ func (r *request) reject(v []byte) error {
 			if n < 0 {
 				return protowire.ParseError(n)
 			}
-			r.rejectCode = int32(code) //nolint:gosec // an enum of the wire
+			r.rejectCode = int32(code)
 		case num == 2 && typ == protowire.BytesType:
 			t, n := protowire.ConsumeBytes(b)
 			if n < 0 {

@@ -59,7 +59,7 @@ func (e *encoder) delta(f *frame) []byte {
 	b = appendString(b, responseVersion, f.to.digest())
 	for _, i := range f.diff.changed {
 		b = protowire.AppendTag(b, responseResources, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(resourceSize(i, url))) //nolint:gosec // a length
+		b = protowire.AppendVarint(b, uint64(resourceSize(i, url)))
 		b = appendResource(b, i, url)
 	}
 	b = appendString(b, responseType, url)
@@ -84,7 +84,7 @@ func appendString(b []byte, num protowire.Number, s string) []byte {
 
 func appendAny(b []byte, num protowire.Number, url string, body []byte) []byte {
 	b = protowire.AppendTag(b, num, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(anySize(url, body))) //nolint:gosec // a length
+	b = protowire.AppendVarint(b, uint64(anySize(url, body)))
 	b = appendString(b, anyType, url)
 	b = protowire.AppendTag(b, anyValue, protowire.BytesType)
 	return protowire.AppendBytes(b, body)

@@ -92,14 +92,16 @@ func requests(t testing.TB) (state []*discoveryv3.DiscoveryRequest, delta []*dis
 	bad := &statuspb.Status{Code: 3, Message: "bad", Details: []*anypb.Any{{TypeUrl: "x", Value: []byte("y")}}}
 	n := node("p", "web", "t")
 	state = []*discoveryv3.DiscoveryRequest{
-		{}, {Node: n, TypeUrl: fsm.TypeCluster},
+		{},
+		{Node: n, TypeUrl: fsm.TypeCluster},
 		{TypeUrl: fsm.TypeEndpoints, ResourceNames: []string{"b", "a", "b", ""}, VersionInfo: "v", ResponseNonce: "1.1"},
 		{TypeUrl: fsm.TypeListener, ErrorDetail: bad, ResponseNonce: "1.2"},
 		{TypeUrl: fsm.TypeRoute, ResourceLocators: []*discoveryv3.ResourceLocator{{Name: "r", DynamicParameters: map[string]string{"a": "b"}}}},
 		{TypeUrl: fsm.TypeCluster, ResourceNames: []string{"*", "a"}},
 	}
 	delta = []*discoveryv3.DeltaDiscoveryRequest{
-		{}, {Node: n, TypeUrl: fsm.TypeCluster, InitialResourceVersions: map[string]string{"a": "1-00000000000000ff"}},
+		{},
+		{Node: n, TypeUrl: fsm.TypeCluster, InitialResourceVersions: map[string]string{"a": "1-00000000000000ff"}},
 		{TypeUrl: fsm.TypeEndpoints, ResourceNamesSubscribe: []string{"b", "a"}, ResourceNamesUnsubscribe: []string{"a", "*"}},
 		{TypeUrl: fsm.TypeEndpoints, ErrorDetail: bad, ResponseNonce: "1.1"},
 		{TypeUrl: fsm.TypeRoute, ResourceLocatorsSubscribe: []*discoveryv3.ResourceLocator{{Name: "r"}}, ResourceLocatorsUnsubscribe: []*discoveryv3.ResourceLocator{{Name: "s"}}},

@@ -1,0 +1,30 @@
+package xds
+
+import (
+	"strings"
+	"time"
+)
+
+// waitingFor says in words what the stream waits for; empty when it waits for
+// nothing. st.mu is held.
+func (st *stream) waitingFor(now time.Time) string {
+	var waits []string
+	if st.scope.view.Load() == nil {
+		waits = append(waits, "fleet: its first revision")
+	}
+	for _, t := range st.types {
+		switch {
+		case t.out != nil && now.Sub(t.outAt) >= st.server.config.GateTimeout && t.kind.role != roleFree:
+			waits = append(waits, t.kind.name+": acknowledgement (its gate has opened by timeout)")
+		case t.out != nil:
+			waits = append(waits, t.kind.name+": acknowledgement")
+		case t.parked != nil:
+			waits = append(waits, t.kind.name+": other content, this one was rejected")
+		case t.candidate.frame != nil:
+			waits = append(waits, t.kind.name+": to be sent after what comes before it")
+		case t.sent != nil && t.sent.base != t.sent:
+			waits = append(waits, t.kind.name+": removals")
+		}
+	}
+	return strings.Join(waits, "; ")
+}
