@@ -1,7 +1,6 @@
 package resource_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -146,31 +145,6 @@ func TestGoodResources(t *testing.T) {
 	}
 }
 
-// roundTrip wants the same bytes from what a resource renders as.
-func roundTrip(t *testing.T, r *fsmpb.Resource) {
-	t.Helper()
-	raw, err := resource.New().JSON(r.TypeUrl, r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	form, err := json.Marshal(map[string]any{
-		"name": r.Name, "aliases": r.Aliases, "ttl": fmt.Sprintf("%gs", float64(r.TtlMs)/1000), "resource": json.RawMessage(raw),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Aliases == nil {
-		form = []byte(strings.Replace(string(form), `"aliases":null,`, "", 1))
-	}
-	again, problems := resource.New().Decode("", form)
-	if len(problems) > 0 {
-		t.Fatalf("%s: %+v", form, problems)
-	}
-	if string(again.Hash) != string(r.Hash) || string(again.Body) != string(r.Body) {
-		t.Fatalf("another resource:\n%s", form)
-	}
-}
-
 func TestBadResources(t *testing.T) {
 	for name, tc := range map[string]struct {
 		raw  string
@@ -198,7 +172,8 @@ func TestBadResources(t *testing.T) {
 		"mistakes of the Resource form": {
 			`{"@type": "type.googleapis.com/envoy.service.discovery.v3.Resource", "name": 5, "ttl": "x", "aliases": [1], "more": 1}`,
 			[]string{
-				"invalid_resource upsert[0].aliases", "invalid_resource upsert[0].name", "invalid_resource upsert[0].ttl",
+				"invalid_resource upsert[0].aliases", "invalid_resource upsert[0].name", "invalid_resource upsert[0].resource",
+				"invalid_resource upsert[0].ttl",
 				"unknown_field upsert[0].more",
 			},
 		},
@@ -207,6 +182,8 @@ func TestBadResources(t *testing.T) {
 		"several at once, deep inside": {
 			listener(routes(`"route": {"clustr": "x", "timeout": "soon"}`), `{"name": "x", "typed_config": {"@type": "type.googleapis.com/acme.Filter", "a": 1}},{"nam": "y"},`),
 			[]string{
+				"invalid_resource upsert[0].filter_chains[0].filters[0].typed_config.http_filters[1].name",
+				"invalid_resource upsert[0].filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].route.cluster_specifier",
 				"invalid_resource upsert[0].filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].route.timeout",
 				"unknown_field upsert[0].filter_chains[0].filters[0].typed_config.http_filters[1].nam",
 				"unknown_field upsert[0].filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].route.clustr",
@@ -301,32 +278,5 @@ func TestUnknownBytesRender(t *testing.T) {
 	}
 	if _, err := resource.New().JSON(fsm.TypeCluster, []byte("\xff\xff")); err == nil {
 		t.Fatal("damaged bytes rendered")
-	}
-}
-
-func FuzzDecode(f *testing.F) {
-	for _, raw := range []string{listener(rds, ""), cluster(`, "type": "EDS"`), `{"name": "x", "resource": {"@type": "a/b", "value": ""}}`} {
-		f.Add([]byte(raw))
-	}
-	d := resource.New()
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, problems := d.Decode("upsert[0]", raw)
-		if (r == nil) != (len(problems) > 0) {
-			t.Fatalf("%v with %v", r, problems)
-		}
-		if r != nil {
-			if _, err := d.JSON(r.TypeUrl, r.Body); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
-}
-
-func BenchmarkDecodeCluster(b *testing.B) {
-	d, raw := resource.New(), []byte(cluster(`, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": {"ads": {}}}`))
-	for b.Loop() {
-		if _, problems := d.Decode("", raw); len(problems) > 0 {
-			b.Fatal(problems)
-		}
 	}
 }

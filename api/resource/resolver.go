@@ -3,6 +3,7 @@ package resource
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -10,6 +11,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/org/envoy-control-plane/fsm"
 )
 
 // resolver finds message types by URL. For one that this build does not know
@@ -24,6 +27,26 @@ type resolver struct {
 func (r resolver) known(url string) (protoreflect.MessageType, bool) {
 	mt, err := r.Types.FindMessageByURL(url)
 	return mt, err == nil
+}
+
+// resource returns the full URL of a resource's type, however its prefix was
+// written: checks and streams compare URLs.
+func (r resolver) resource(url string) (string, error) {
+	mt, ok := r.known(url)
+	switch {
+	case !ok:
+		return "", fmt.Errorf("this build knows no type %q", cut(url))
+	case wellKnown(mt.Descriptor()):
+		return "", fmt.Errorf("%s is no type of a resource", mt.Descriptor().FullName())
+	}
+	return fsm.TypePrefix + string(mt.Descriptor().FullName()), nil
+}
+
+// typeURLFits reports whether Envoy takes a type URL: a prefix, a slash and a
+// name.
+func typeURLFits(url string) bool {
+	slash := strings.LastIndexByte(url, '/')
+	return slash >= 0 && len(url) <= maxNameBytes && protoreflect.FullName(url[slash+1:]).IsValid()
 }
 
 // FindMessageByURL implements what protojson resolves an Any with.
@@ -67,11 +90,12 @@ func (r resolver) rewrite(m protoreflect.Message, depth int, f func(*anypb.Any) 
 	if a, ok := m.Interface().(*anypb.Any); ok {
 		return r.rewriteAny(a, depth, f)
 	}
-	eachMessage(m, func(_ string, sub protoreflect.Message) bool {
-		var c bool
-		c, err = r.rewrite(sub, depth+1, f)
-		changed = changed || c
-		return err == nil
+	eachMessage(m, func(_ func() string, sub protoreflect.Message) {
+		if err == nil {
+			var c bool
+			c, err = r.rewrite(sub, depth+1, f)
+			changed = changed || c
+		}
 	})
 	return changed, err
 }
@@ -97,15 +121,15 @@ func (r resolver) rewriteAny(a *anypb.Any, depth int, f func(*anypb.Any) error) 
 }
 
 // render returns stored bytes as JSON.
-func (d *Decoder) render(typeURL string, body []byte) ([]byte, error) {
+func (r resolver) render(typeURL string, body []byte) ([]byte, error) {
 	a := &anypb.Any{TypeUrl: typeURL, Value: body}
-	if _, known := d.types.known(typeURL); !known {
+	if _, known := r.known(typeURL); !known {
 		return json.Marshal(map[string]any{keyType: typeURL, keyValue: body})
 	}
-	if err := d.types.wrap(a.ProtoReflect()); err != nil {
+	if err := r.wrap(a.ProtoReflect()); err != nil {
 		return nil, err
 	}
-	raw, err := protojson.MarshalOptions{UseProtoNames: true, Resolver: d.types}.Marshal(a)
+	raw, err := protojson.MarshalOptions{UseProtoNames: true, Resolver: r}.Marshal(a)
 	if err != nil {
 		return nil, err
 	}
@@ -115,34 +139,4 @@ func (d *Decoder) render(typeURL string, body []byte) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(compact)
-}
-
-// eachMessage calls f with the messages directly below m and their paths, and
-// stops when it returns false.
-func eachMessage(m protoreflect.Message, f func(path string, sub protoreflect.Message) bool) {
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		name := fd.TextName()
-		switch {
-		case fd.IsMap():
-			if fd.MapValue().Message() == nil {
-				return true
-			}
-			ok := true
-			v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
-				ok = f(name+"["+quote(k.String())+"]", v.Message())
-				return ok
-			})
-			return ok
-		case fd.Message() == nil:
-			return true
-		case fd.IsList():
-			for i := range v.List().Len() {
-				if !f(indexed(name, i), v.List().Get(i).Message()) {
-					return false
-				}
-			}
-			return true
-		}
-		return f(name, v.Message())
-	})
 }

@@ -10,20 +10,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// wellKnown reports whether a message has a JSON form of its own.
-func wellKnown(md protoreflect.MessageDescriptor) bool {
-	if md.FullName().Parent() != "google.protobuf" {
-		return false
-	}
-	switch md.Name() {
-	case "Any", "Timestamp", "Duration", "Struct", "Value", "ListValue", "FieldMask",
-		"BoolValue", "Int32Value", "Int64Value", "UInt32Value", "UInt64Value",
-		"FloatValue", "DoubleValue", "StringValue", "BytesValue":
-		return true
-	}
-	return false
-}
-
 // scalarFits reports whether protojson takes a value for a scalar field.
 func scalarFits(f protoreflect.FieldDescriptor, value any) bool {
 	switch f.Kind() {
@@ -38,8 +24,10 @@ func scalarFits(f protoreflect.FieldDescriptor, value any) bool {
 		return ok && isBase64(text)
 	case protoreflect.EnumKind:
 		return enumFits(f.Enum(), value)
-	case protoreflect.FloatKind, protoreflect.DoubleKind:
-		return floatFits(value)
+	case protoreflect.FloatKind:
+		return floatFits(value, 32)
+	case protoreflect.DoubleKind:
+		return floatFits(value, 64)
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
 		return intFits(value, math.MinInt32, math.MaxInt32)
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
@@ -52,12 +40,18 @@ func scalarFits(f protoreflect.FieldDescriptor, value any) bool {
 	return true // left to protojson
 }
 
-// isBase64 takes all four forms of base64, as protojson does.
+// isBase64 takes the forms of base64 that protojson takes: either alphabet,
+// padded or not.
 func isBase64(text string) bool {
-	text = strings.TrimRight(text, "=")
-	_, std := base64.RawStdEncoding.DecodeString(text)
-	_, url := base64.RawURLEncoding.DecodeString(text)
-	return std == nil || url == nil
+	encoding := base64.StdEncoding
+	if strings.ContainsAny(text, "-_") {
+		encoding = base64.URLEncoding
+	}
+	if len(text)%4 != 0 {
+		encoding = encoding.WithPadding(base64.NoPadding)
+	}
+	_, err := encoding.DecodeString(text)
+	return err == nil
 }
 
 func enumFits(ed protoreflect.EnumDescriptor, value any) bool {
@@ -76,21 +70,21 @@ func number(value any) (string, bool) {
 	case json.Number:
 		return v.String(), true
 	case string:
-		return v, v != "" && strings.TrimSpace(v) == v
+		return v, isNumber(v)
 	}
 	return "", false
 }
 
-func floatFits(value any) bool {
+func floatFits(value any, bits int) bool {
+	switch value {
+	case "NaN", "Infinity", "-Infinity":
+		return true
+	}
 	text, ok := number(value)
 	if !ok {
 		return false
 	}
-	switch text {
-	case "NaN", "Infinity", "-Infinity":
-		return true
-	}
-	_, err := strconv.ParseFloat(text, 64)
+	_, err := strconv.ParseFloat(text, bits)
 	return err == nil
 }
 
@@ -119,23 +113,6 @@ func uintFits(value any, high uint64) bool {
 	return err == nil && x == math.Trunc(x) && 0 <= x && x <= float64(high)
 }
 
-// kindOf names the kind of a JSON value.
-func kindOf(value any) string {
-	switch value.(type) {
-	case nil:
-		return "null"
-	case bool:
-		return "a boolean"
-	case json.Number:
-		return "a number"
-	case string:
-		return "a string"
-	case []any:
-		return "an array"
-	}
-	return "an object"
-}
-
 // kindName names what a field wants.
 func kindName(f protoreflect.FieldDescriptor) string {
 	if f.Enum() == nil {
@@ -147,20 +124,3 @@ func kindName(f protoreflect.FieldDescriptor) string {
 	}
 	return string(f.Enum().Name()) + " (" + strings.Join(names, ", ") + ")"
 }
-
-// shown quotes a value for a message, cut short.
-func shown(value any) string {
-	raw, err := json.Marshal(value)
-	if err != nil {
-		return kindOf(value)
-	}
-	const most = 60
-	if len(raw) > most {
-		return strings.ToValidUTF8(string(raw[:most]), "") + "..."
-	}
-	return string(raw)
-}
-
-func quote(s string) string { return strconv.Quote(s) }
-
-func indexed(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

@@ -1,65 +1,89 @@
 package resource
 
 import (
-	"encoding/base64"
-	"encoding/json"
+	"maps"
 	"slices"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/org/envoy-control-plane/api/wire"
 )
 
-// walker holds JSON against message descriptors to find every mistake with
-// its path; protojson, which has the last word, stops at the first and gives
-// no path.
-type walker struct {
-	types resolver
-	ps    *problems
-}
-
 const (
-	nameAny = "google.protobuf.Any"
+	nameAny   = "google.protobuf.Any"
+	nameEmpty = "google.protobuf.Empty"
 	// The keys of an Any in JSON.
 	keyType, keyValue = "@type", "value"
 )
 
-// message checks an object against the fields of a message.
-func (w *walker) message(path string, md protoreflect.MessageDescriptor, value any, depth int) {
+// walker holds JSON against message descriptors to find every mistake with
+// its path; protojson, which has the last word, stops at the first and gives
+// no path. What is wrong it takes out of the JSON.
+type walker struct {
+	types resolver
+	ps    *problems
+	// out has the paths of what was taken out, and of the oneofs that have
+	// lost their choice by it: that they are missing is no mistake.
+	out []string
+}
+
+// message checks an object against the fields of a message. False: it is of
+// no use as a whole.
+func (w *walker) message(path string, md protoreflect.MessageDescriptor, value any, depth int) bool {
 	if depth > maxDepth {
 		w.ps.add(path, wire.CodeInvalidResource, "nested deeper than %d", maxDepth)
-		return
+		return false
 	}
 	if wellKnown(md) {
-		w.wellKnown(path, md, value, depth)
-		return
+		return w.wellKnown(path, md, value, depth)
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
 		w.ps.add(path, wire.CodeInvalidResource, "an object is wanted, not %s", kindOf(value))
-		return
+		return false
 	}
-	chosen := map[protoreflect.Name]string{}
+	w.fields(path, md, object, depth)
+	return true
+}
+
+func (w *walker) fields(path string, md protoreflect.MessageDescriptor, object map[string]any, depth int) {
+	chosen := map[protoreflect.FullName]string{}
 	for _, key := range sortedKeys(object) {
 		f := fieldOf(md, key)
-		at := join(path, key)
 		if f == nil {
-			w.ps.add(at, wire.CodeUnknownField, "%s has no such field", md.FullName())
+			w.ps.add(member(path, key), wire.CodeUnknownField, "%s has no such field", md.FullName())
+			delete(object, key)
 			continue
 		}
 		if object[key] == nil && !takesNull(f) {
 			continue
 		}
-		if one := f.ContainingOneof(); one != nil && !one.IsSynthetic() {
-			if other, ok := chosen[one.Name()]; ok {
-				w.ps.add(at, wire.CodeInvalidResource, "only one of %s and %s may be set", other, key)
-			}
-			chosen[one.Name()] = key
+		at := join(path, f.TextName())
+		what := f.FullName() // what may be chosen once: the field, or its oneof
+		if one := oneofOf(f); one != nil {
+			what = one.FullName()
 		}
-		w.field(at, f, object[key], depth)
+		if other, ok := chosen[what]; ok {
+			w.ps.add(at, wire.CodeInvalidResource, "only one of %s and %s may be set", other, key)
+			delete(object, key)
+			continue
+		}
+		chosen[what] = key
+		if !w.field(at, f, object[key], depth) {
+			delete(object, key)
+			w.out = append(w.out, at)
+			if one := oneofOf(f); one != nil {
+				w.out = append(w.out, join(path, string(one.Name())))
+			}
+		}
 	}
+}
+
+func oneofOf(f protoreflect.FieldDescriptor) protoreflect.OneofDescriptor {
+	if one := f.ContainingOneof(); one != nil && !one.IsSynthetic() {
+		return one
+	}
+	return nil
 }
 
 func fieldOf(md protoreflect.MessageDescriptor, key string) protoreflect.FieldDescriptor {
@@ -75,111 +99,110 @@ func takesNull(f protoreflect.FieldDescriptor) bool {
 		f.Enum() != nil && f.Enum().FullName() == "google.protobuf.NullValue"
 }
 
-func (w *walker) field(path string, f protoreflect.FieldDescriptor, value any, depth int) {
+func (w *walker) field(path string, f protoreflect.FieldDescriptor, value any, depth int) bool {
 	switch {
 	case f.IsMap():
 		object, ok := value.(map[string]any)
 		if !ok {
 			w.ps.add(path, wire.CodeInvalidResource, "an object is wanted, not %s", kindOf(value))
-			return
+			return false
 		}
 		for _, key := range sortedKeys(object) {
-			w.value(join(path, "["+quote(key)+"]"), f.MapValue(), object[key], depth)
+			if at := keyed(path, key); !w.value(at, f.MapValue(), object[key], depth) {
+				delete(object, key)
+				w.out = append(w.out, at)
+			}
 		}
+		return true
 	case f.IsList():
-		list, ok := value.([]any)
-		if !ok {
-			w.ps.add(path, wire.CodeInvalidResource, "an array is wanted, not %s", kindOf(value))
-			return
-		}
-		for i, e := range list {
-			w.value(indexed(path, i), f, e, depth)
-		}
-	default:
-		w.value(path, f, value, depth)
+		return w.list(path, f, value, depth)
 	}
+	return w.value(path, f, value, depth)
 }
 
-// value checks one value. Scalars go through protojson in a message of their
-// own, so that its rules hold and the path is known.
-func (w *walker) value(path string, f protoreflect.FieldDescriptor, value any, depth int) {
+// list checks an array. An element of no use gives its place to an empty
+// message, so that the others keep theirs; where there is no such thing, the
+// list is of no use.
+func (w *walker) list(path string, f protoreflect.FieldDescriptor, value any, depth int) bool {
+	list, ok := value.([]any)
+	if !ok {
+		w.ps.add(path, wire.CodeInvalidResource, "an array is wanted, not %s", kindOf(value))
+		return false
+	}
+	useful := true
+	for i, e := range list {
+		at := indexed(path, i)
+		if w.value(at, f, e, depth) {
+			continue
+		}
+		list[i] = map[string]any{}
+		w.out = append(w.out, at)
+		useful = useful && f.Message() != nil && (!wellKnown(f.Message()) || f.Message().FullName() == nameAny)
+	}
+	return useful
+}
+
+func (w *walker) value(path string, f protoreflect.FieldDescriptor, value any, depth int) bool {
 	if f.Message() != nil {
-		w.message(path, f.Message(), value, depth+1)
-		return
+		return w.message(path, f.Message(), value, depth+1)
 	}
 	if !scalarFits(f, value) {
 		w.ps.add(path, wire.CodeInvalidResource, "%s is no value for %s", shown(value), kindName(f))
+		return false
 	}
-}
-
-// wellKnown checks messages with a JSON form of their own.
-func (w *walker) wellKnown(path string, md protoreflect.MessageDescriptor, value any, depth int) {
-	if md.FullName() == nameAny {
-		w.any(path, value, depth)
-		return
-	}
-	raw, err := json.Marshal(value)
-	if err == nil {
-		err = protojson.UnmarshalOptions{Resolver: w.types}.Unmarshal(raw, dynamicpb.NewMessage(md))
-	}
-	if err != nil {
-		w.ps.add(path, wire.CodeInvalidResource, "%s is no %s", shown(value), md.Name())
-	}
+	return true
 }
 
 // any checks a message behind its @type.
-func (w *walker) any(path string, value any, depth int) {
+func (w *walker) any(path string, value any, depth int) bool {
 	object, ok := value.(map[string]any)
 	if !ok {
 		w.ps.add(path, wire.CodeInvalidResource, "an object with @type is wanted, not %s", kindOf(value))
-		return
+		return false
 	}
-	url, ok := object[keyType].(string)
-	if !ok {
+	given, there := object[keyType]
+	url, ok := given.(string)
+	switch {
+	case !there:
 		w.ps.add(join(path, keyType), wire.CodeUnknownType, "it is missing")
-		return
+		return false
+	case !ok || !typeURLFits(url):
+		w.ps.add(join(path, keyType), wire.CodeUnknownType, "%s is no type URL, like type.googleapis.com/a.b.Message", shown(given))
+		return false
 	}
 	mt, known := w.types.known(url)
 	if !known {
-		w.opaque(path, url, object)
-		return
+		return w.opaque(path, url, object)
 	}
-	rest := make(map[string]any, len(object))
-	for k, v := range object {
-		if k != keyType {
-			rest[k] = v
-		}
+	delete(object, keyType)
+	defer func() { object[keyType] = url }()
+	if inner, ok := object[keyValue].(map[string]any); ok && len(inner) == 0 && mt.Descriptor().FullName() == nameEmpty {
+		delete(object, keyValue) // protojson takes the one notation, others write the other
 	}
 	if !wellKnown(mt.Descriptor()) {
-		w.message(path, mt.Descriptor(), rest, depth+1)
-		return
+		return w.message(path, mt.Descriptor(), object, depth+1)
 	}
-	inner, ok := rest[keyValue]
-	if !ok || len(rest) != 1 {
-		w.ps.add(path, wire.CodeInvalidResource, "%s has its content under %q", url, keyValue)
-		return
+	inner, ok := object[keyValue]
+	if !ok || len(object) != 1 {
+		w.ps.add(path, wire.CodeInvalidResource, "%s has its content under %q", cut(url), keyValue)
+		return false
 	}
-	w.message(join(path, keyValue), mt.Descriptor(), inner, depth+1)
+	return w.message(join(path, keyValue), mt.Descriptor(), inner, depth+1)
 }
 
 // opaque passes bytes of a type that this build does not know.
-func (w *walker) opaque(path, url string, object map[string]any) {
+func (w *walker) opaque(path, url string, object map[string]any) bool {
 	text, ok := object[keyValue].(string)
 	if !ok || len(object) != 2 {
 		w.ps.add(join(path, keyType), wire.CodeUnknownType,
-			"this build knows no type %q; send a TypedStruct, or its bytes as \"value\" in base64", url)
-		return
+			"this build knows no type %q; send a TypedStruct, or its bytes as \"value\" in base64", cut(url))
+		return false
 	}
-	if _, err := base64.StdEncoding.DecodeString(text); err != nil {
+	if !isBase64(text) {
 		w.ps.add(join(path, keyValue), wire.CodeInvalidResource, "it is not base64")
+		return false
 	}
+	return true
 }
 
-func sortedKeys(object map[string]any) []string {
-	keys := make([]string, 0, len(object))
-	for k := range object {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sortedKeys(object map[string]any) []string { return slices.Sorted(maps.Keys(object)) }
