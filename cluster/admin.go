@@ -92,7 +92,7 @@ func (n *Node) transferHere(ctx context.Context, nodeID string) error {
 	}
 	holding, cancel := context.WithTimeout(ctx, n.cfg.Election)
 	defer cancel()
-	defer n.proposer.hold(holding)()
+	defer rt.proposer.hold(holding)()
 	for attempt := 0; ; attempt++ {
 		var f raft.Future
 		if to != nil {

@@ -19,6 +19,7 @@ import (
 )
 
 func TestTransferLeadership(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)
@@ -40,6 +41,7 @@ func TestTransferLeadership(t *testing.T) {
 }
 
 func TestRemoveNode(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)
@@ -73,6 +75,7 @@ func TestRemoveNode(t *testing.T) {
 }
 
 func TestGather(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, func(i int, _ *Config, d *Deps) {
 		d.Answerer = func(_ context.Context, q *fsmpb.Query) (*fsmpb.Answer, error) {
 			if q.GetStreams().GetTenant() == "broken" && i == 1 {
@@ -121,6 +124,7 @@ func TestGather(t *testing.T) {
 }
 
 func TestWhileLeading(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)
@@ -162,6 +166,7 @@ func TestWhileLeading(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)
@@ -200,6 +205,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestClockThatIsFarOffStampsNothing(t *testing.T) {
+	t.Parallel()
 	var offset atomic.Int64
 	s := newSites(t, 1, func(_ int, c *Config, d *Deps) {
 		c.Failover = 100 * time.Millisecond
@@ -227,6 +233,7 @@ func TestClockThatIsFarOffStampsNothing(t *testing.T) {
 }
 
 func TestSkewIsMeasured(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
 		c.Membership = 50 * time.Millisecond
 		if i == 0 {

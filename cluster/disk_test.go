@@ -58,16 +58,21 @@ func at(sites []*site, s *site) int {
 	return -1
 }
 
-// Fsyncs of 500 ms are far longer than the lease and the election timeout.
+// Fsyncs that take twice the lease and the election timeout. The timers are
+// longer than the defaults, so that a busy machine is not taken for slow disks.
 func TestSlowDisksElectNobody(t *testing.T) {
+	t.Parallel()
 	disks := make([]*disk, 3)
-	sites := newSites(t, 3, onDisks(disks))
+	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
+		onDisks(disks)(i, c, d)
+		c.Heartbeat, c.Election, c.Lease = 500*time.Millisecond, 500*time.Millisecond, 450*time.Millisecond
+	})
 	upAll(sites)
 	awaitReady(t, sites...)
 	lead := leader(t, sites)
 	term := lead.node.Term()
 	for _, d := range disks {
-		d.delay.Store(int64(500 * time.Millisecond))
+		d.delay.Store(int64(time.Second))
 	}
 	end := time.Now().Add(8 * time.Second)
 	var wg sync.WaitGroup
@@ -96,6 +101,7 @@ func TestSlowDisksElectNobody(t *testing.T) {
 }
 
 func TestLeaderWithAHangingDiskIsReplaced(t *testing.T) {
+	t.Parallel()
 	disks := make([]*disk, 3)
 	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
 		onDisks(disks)(i, c, d)
@@ -137,6 +143,7 @@ func TestLeaderWithAHangingDiskIsReplaced(t *testing.T) {
 }
 
 func TestDiskThatHangsForGoodEndsTheNode(t *testing.T) {
+	t.Parallel()
 	disks := make([]*disk, 3)
 	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
 		onDisks(disks)(i, c, d)
@@ -161,6 +168,7 @@ func TestDiskThatHangsForGoodEndsTheNode(t *testing.T) {
 }
 
 func TestFailedDiskMakesTheNodeLeaveRaft(t *testing.T) {
+	t.Parallel()
 	disks := make([]*disk, 3)
 	sites := newSites(t, 3, onDisks(disks))
 	upAll(sites)
@@ -190,6 +198,7 @@ func TestFailedDiskMakesTheNodeLeaveRaft(t *testing.T) {
 }
 
 func TestDamagedLogStopsTheNode(t *testing.T) {
+	t.Parallel()
 	s := newSites(t, 1, nil)[0]
 	s.up()
 	awaitReady(t, s)

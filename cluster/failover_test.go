@@ -12,6 +12,7 @@ import (
 )
 
 func TestLeaderKilledAndAllRestarted(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)
@@ -21,7 +22,7 @@ func TestLeaderKilledAndAllRestarted(t *testing.T) {
 	old := leader(t, sites)
 	old.kill()
 	began := time.Now()
-	proposeKeyed(t, others(sites, old)[0].node, "after-kill")
+	propose(t, others(sites, old)[0].node, "after-kill")
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("next write after %s", took)
 	} else {
@@ -49,10 +50,14 @@ func TestLeaderKilledAndAllRestarted(t *testing.T) {
 	propose(t, sites[0].node, "after-restart")
 }
 
-// A client that writes without pause to a follower sees no error while every
-// node is restarted gracefully, and no pause of 200 ms when the leader leaves.
+// A client that writes without pause to a follower sees no error and no unknown
+// outcome while every node is restarted gracefully. A write that had to wait
+// for an election would take more than a second here.
 func TestRollingRestartRefusesNobody(t *testing.T) {
-	sites := newSites(t, 3, nil)
+	t.Parallel()
+	sites := newSites(t, 3, func(_ int, c *Config, _ *Deps) {
+		c.Heartbeat, c.Election, c.Lease = time.Second, time.Second, 900*time.Millisecond
+	})
 	upAll(sites)
 	awaitReady(t, sites...)
 	for round, s := range sites {
@@ -69,7 +74,7 @@ func TestRollingRestartRefusesNobody(t *testing.T) {
 			wg.Go(func() {
 				for i := 0; !stop.Load(); i++ {
 					began := time.Now()
-					propose(t, o.node, fmt.Sprintf("r%d-%d-%d", round, w, i))
+					proposeOnce(t, o.node, fmt.Sprintf("r%d-%d-%d", round, w, i))
 					if took := int64(time.Since(began)); took > worst.Load() {
 						worst.Store(took)
 					}
@@ -84,7 +89,7 @@ func TestRollingRestartRefusesNobody(t *testing.T) {
 		stop.Store(true)
 		wg.Wait()
 		t.Logf("%s left: longest write %s", s.cfg.NodeID, time.Duration(worst.Load()))
-		if worst.Load() > int64(200*time.Millisecond) {
+		if worst.Load() > int64(time.Second) {
 			t.Errorf("%s left: a write took %s", s.cfg.NodeID, time.Duration(worst.Load()))
 		}
 		if got := len(servers(others(sites, s)[0].node)); got != 3 {
@@ -96,6 +101,7 @@ func TestRollingRestartRefusesNobody(t *testing.T) {
 }
 
 func TestWritesWithoutALeader(t *testing.T) {
+	t.Parallel()
 	w := newNetwork()
 	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
 		c.Failover = 500 * time.Millisecond
@@ -136,6 +142,7 @@ func TestWritesWithoutALeader(t *testing.T) {
 
 // Writes under a key are tried again after an unknown outcome, and apply once.
 func TestKeyedWritesSurviveALeaderKill(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, func(_ int, c *Config, _ *Deps) { c.Failover = 5 * time.Second })
 	upAll(sites)
 	awaitReady(t, sites...)
@@ -150,11 +157,7 @@ func TestKeyedWritesSurviveALeaderKill(t *testing.T) {
 		wg.Go(func() {
 			for i := 0; !stop.Load(); i++ {
 				name := fmt.Sprintf("k%d-%d", w, i)
-				r := proposeKeyed(t, through[w%2].node, name)
-				if r == nil {
-					return
-				}
-				if !r.Created {
+				if r := propose(t, through[w%2].node, name); !r.Created {
 					t.Errorf("%s was applied twice: %v", name, r)
 				}
 				done.Add(1)
@@ -172,6 +175,7 @@ func TestKeyedWritesSurviveALeaderKill(t *testing.T) {
 // A leader that hangs as a process keeps its connections: a write that went to
 // it is given up once another one leads, and tried again there.
 func TestFrozenLeaderHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	w := newNetwork()
 	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
 		c.Failover = 5 * time.Second
@@ -183,7 +187,7 @@ func TestFrozenLeaderHoldsNobodyUp(t *testing.T) {
 	through := others(sites, old)[0]
 	w.freeze(at(sites, old), true)
 	began := time.Now()
-	proposeKeyed(t, through.node, "thawed")
+	propose(t, through.node, "thawed")
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("it took %s", took)
 	}
@@ -199,6 +203,7 @@ func TestFrozenLeaderHoldsNobodyUp(t *testing.T) {
 // Strong reads on every node, while leadership moves: each covers every write
 // that was acknowledged before it began.
 func TestStrongReadsAreNeverStale(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)
@@ -257,6 +262,7 @@ func TestStrongReadsAreNeverStale(t *testing.T) {
 // A leader that was cut off answers no strong read once another one has
 // acknowledged a write.
 func TestDeposedLeaderAnswersNoStrongRead(t *testing.T) {
+	t.Parallel()
 	w := newNetwork()
 	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
 		// It believes in itself for long.
@@ -279,7 +285,7 @@ func TestDeposedLeaderAnswersNoStrongRead(t *testing.T) {
 	}
 	for range 20 {
 		read, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-		got, err := sites[0].node.reader.read(read)
+		got, err := sites[0].node.rt.Load().reader.read(read)
 		cancel()
 		if err == nil && got < index {
 			t.Fatalf("the deposed leader answered %d, %d is acknowledged", got, index)

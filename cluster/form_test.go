@@ -57,6 +57,7 @@ func voters(n *Node) []string {
 }
 
 func TestSixNodesInTwoHalvesMakeOneCluster(t *testing.T) {
+	t.Parallel()
 	w := newNetwork()
 	sites := newSites(t, 6, func(i int, c *Config, d *Deps) {
 		c.BootstrapExpect = 3
@@ -75,6 +76,7 @@ func TestSixNodesInTwoHalvesMakeOneCluster(t *testing.T) {
 
 // A split in the middle of the start, at many moments: never two clusters.
 func TestSplitDuringTheStart(t *testing.T) {
+	t.Parallel()
 	for i := range 6 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			w := newNetwork()
@@ -99,6 +101,7 @@ func TestSplitDuringTheStart(t *testing.T) {
 }
 
 func TestInitialMembersWaitForEachOther(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 4, func(_ int, c *Config, _ *Deps) {
 		c.BootstrapExpect = 3
 		c.InitialMembers = []string{"n1", "n2", "n3"}
@@ -124,6 +127,7 @@ func TestInitialMembersWaitForEachOther(t *testing.T) {
 }
 
 func TestThreeOfFiveDisksLost(t *testing.T) {
+	t.Parallel()
 	for name, members := range map[string][]string{"initial members": {"n1", "n2", "n3", "n4", "n5"}, "any nodes": nil} {
 		t.Run(name, func(t *testing.T) {
 			sites := newSites(t, 5, func(_ int, c *Config, _ *Deps) { c.InitialMembers = members })
@@ -158,6 +162,7 @@ func TestThreeOfFiveDisksLost(t *testing.T) {
 }
 
 func TestWipedNodeComesBackAsNonVoterFirst(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)
@@ -211,12 +216,14 @@ func TestWipedNodeComesBackAsNonVoterFirst(t *testing.T) {
 }
 
 func TestJoinOnlyNeverBootstraps(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, func(_ int, c *Config, _ *Deps) { c.BootstrapExpect = 0 })
 	upAll(sites)
 	neverCluster(t, sites, 1500*time.Millisecond)
 }
 
 func TestJoinByName(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 6, func(i int, c *Config, _ *Deps) {
 		if c.BootstrapExpect = 0; i < 3 {
 			c.BootstrapExpect, c.Join = 3, c.Join[:3]
@@ -244,6 +251,7 @@ func TestJoinByName(t *testing.T) {
 }
 
 func TestSingleNodeGrowsToThree(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, func(i int, c *Config, _ *Deps) {
 		if c.BootstrapExpect = 0; i == 0 {
 			c.BootstrapExpect, c.Join = 1, nil
@@ -268,6 +276,7 @@ func TestSingleNodeGrowsToThree(t *testing.T) {
 // A coordinator that crashed between the promises and the decision, or right
 // behind the decision, takes its own bootstrap up again.
 func TestCoordinatorResumes(t *testing.T) {
+	t.Parallel()
 	for _, decided := range []bool{false, true} {
 		t.Run(fmt.Sprintf("decided=%v", decided), func(t *testing.T) {
 			sites := newSites(t, 3, nil)
@@ -306,6 +315,7 @@ func TestCoordinatorResumes(t *testing.T) {
 
 // A member that promised a bootstrap which its coordinator then gave up.
 func TestPromiseOfAGivenUpBootstrapIsDropped(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	n, err := New(sites[2].cfg, sites[2].deps)
 	must(t, err)
@@ -324,6 +334,7 @@ func TestPromiseOfAGivenUpBootstrapIsDropped(t *testing.T) {
 }
 
 func TestPromiseIsGivenOnce(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	n := sites[0].up()
 	eventually(t, 5*time.Second, "running", func() bool { return n.rt.Load() != nil })
@@ -387,6 +398,7 @@ func TestDecidedAgainst(t *testing.T) {
 }
 
 func TestNodesOfAnotherClusterAreRefused(t *testing.T) {
+	t.Parallel()
 	one := newSites(t, 1, nil)[0]
 	two := newSites(t, 1, func(_ int, c *Config, _ *Deps) { c.NodeID = "m1" })[0]
 	upAll([]*site{one, two})

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,23 +31,28 @@ type site struct {
 	done chan error
 }
 
+// nextPort walks below the range that outgoing connections are given ports
+// from, so that a node finds its port again after a restart.
+var nextPort atomic.Int64
+
 // ports returns free ports of 127.0.0.1, for TCP and UDP both.
 func ports(t *testing.T, count int) []int {
 	t.Helper()
+	nextPort.CompareAndSwap(0, 20000+int64(os.Getpid()*37%10000))
 	var out []int
 	for len(out) < count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		defer l.Close()
+		address := fmt.Sprintf("127.0.0.1:%d", nextPort.Add(1))
+		l, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
 		}
-		defer u.Close()
-		out = append(out, port)
+		l.Close()
+		u, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
+		}
+		u.Close()
+		out = append(out, l.Addr().(*net.TCPAddr).Port)
 	}
 	return out
 }
@@ -74,6 +80,7 @@ func newSites(t *testing.T, count int, change func(i int, c *Config, d *Deps)) [
 		s := &site{t: t, cfg: Config{
 			NodeID: id, DataDir: t.TempDir(), Bind: "127.0.0.1", Advertise: "127.0.0.1",
 			RaftPort: all[2*i], GossipPort: all[2*i+1], BootstrapExpect: count, Build: "test",
+			Timers: Timers{Failover: 10 * time.Second},
 		}, deps: Deps{Log: logger(t, id)}}
 		if count > 1 {
 			s.cfg.Join = slices.Clone(join)
@@ -189,32 +196,29 @@ func putTenant(name string) *fsmpb.Command {
 	return &fsmpb.Command{By: "test", Op: &fsmpb.Command_PutTenant{PutTenant: &fsmpb.PutTenant{Name: name}}}
 }
 
+// propose writes under a key, which survives an election on a busy machine.
 func propose(t *testing.T, n *Node, name string) *fsmpb.Result {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	r, err := n.Propose(ctx, putTenant(name))
-	if err == nil {
-		err = fsm.ResultError(r)
-	}
-	if err != nil {
-		t.Fatalf("propose %s on %s: %v", name, n.NodeID(), err)
-	}
-	return r
-}
-
-// proposeKeyed writes under a key: the write survives a lost answer.
-func proposeKeyed(t *testing.T, n *Node, name string) *fsmpb.Result {
 	t.Helper()
 	c := putTenant(name)
 	c.Idempotency = &fsmpb.IdempotencyKey{Key: name, RequestHash: []byte(name)}
+	return applied(t, n, c)
+}
+
+// proposeOnce writes without a key: an outcome that is not known is an error.
+func proposeOnce(t *testing.T, n *Node, name string) *fsmpb.Result {
+	t.Helper()
+	return applied(t, n, putTenant(name))
+}
+
+func applied(t *testing.T, n *Node, c *fsmpb.Command) *fsmpb.Result {
+	t.Helper()
 	r, err := n.Propose(context.Background(), c)
 	if err == nil {
 		err = fsm.ResultError(r)
 	}
 	if err != nil {
-		t.Errorf("propose %s on %s: %v", name, n.NodeID(), err)
-		return nil
+		t.Errorf("propose on %s: %v: %v", n.NodeID(), c, err)
+		return &fsmpb.Result{}
 	}
 	return r
 }

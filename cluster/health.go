@@ -60,7 +60,7 @@ func (n *Node) degraded() string {
 
 // becomeReady sets the latch.
 func (n *Node) becomeReady(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !n.ready.Load() {
 		index, err := n.ReadIndex(ctx)
 		if err == nil {
 			if st, err := n.machine.wait(ctx, index); err == nil && st.Identity().GetClusterId() != "" {

@@ -89,7 +89,7 @@ func (n *Node) watchLeadership(ctx context.Context) error {
 			relieve()
 			n.lead.set(0)
 			if leads {
-				relieve = background(ctx, func(ctx context.Context) { n.takeOver(ctx, rt.raft) })
+				relieve = background(ctx, func(ctx context.Context) { n.takeOver(ctx, rt) })
 			} else {
 				n.log.Info("no longer leader", "node", n.cfg.NodeID)
 			}
@@ -110,7 +110,8 @@ func background(ctx context.Context, do func(context.Context)) (end func()) {
 
 // takeOver commits an entry of the own term, and gives a new cluster its
 // identity.
-func (n *Node) takeOver(ctx context.Context, r *raft.Raft) {
+func (n *Node) takeOver(ctx context.Context, rt *runtime) {
+	r := rt.raft
 	for ctx.Err() == nil {
 		term := r.CurrentTerm()
 		done := make(chan error, 1)
@@ -122,7 +123,7 @@ func (n *Node) takeOver(ctx context.Context, r *raft.Raft) {
 			if err == nil && r.CurrentTerm() == term && r.State() == raft.Leader {
 				n.log.Info("leader", "node", n.cfg.NodeID, "term", term)
 				n.lead.set(term)
-				n.nameCluster(ctx)
+				n.nameCluster(ctx, rt)
 				return
 			}
 		}
@@ -134,7 +135,7 @@ func (n *Node) takeOver(ctx context.Context, r *raft.Raft) {
 }
 
 // nameCluster proposes the identity of a cluster that has none yet.
-func (n *Node) nameCluster(ctx context.Context) {
+func (n *Node) nameCluster(ctx context.Context, rt *runtime) {
 	for ctx.Err() == nil && n.State().Identity().GetClusterId() == "" {
 		body, err := proto.Marshal(&fsmpb.Command{
 			By: "cluster",
@@ -143,7 +144,7 @@ func (n *Node) nameCluster(ctx context.Context) {
 			}},
 		})
 		if err == nil {
-			_, err = n.proposer.submit(ctx, body)
+			_, err = rt.proposer.submit(ctx, body)
 		}
 		if err != nil {
 			n.log.Warn("cannot give the cluster its identity, trying again", "error", err)

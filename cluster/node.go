@@ -24,11 +24,9 @@ type Node struct {
 	descs   descs
 	start   time.Time
 
-	ident    *identity
-	machine  *machine
-	proposer *proposer
-	reader   *reader
-	lead     *leadership
+	ident   *identity
+	machine *machine
+	lead    *leadership
 	// rt is what Run has started; nil before and after.
 	rt atomic.Pointer[runtime]
 
@@ -75,8 +73,6 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		ident: ident, machine: newMachine(deps.Log, deps.Observers, m), lead: newLeadership(),
 		fatal: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	n.proposer = newProposer(n)
-	n.reader = newReader(n)
 	if deps.Metrics != nil {
 		if err := deps.Metrics.Register(collector{n}); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestSingleNodeIsReadyInASecond(t *testing.T) {
+	t.Parallel()
 	s := newSites(t, 1, nil)[0]
 	for _, start := range []string{"first", "second"} {
 		began := time.Now()
@@ -27,6 +28,7 @@ func TestSingleNodeIsReadyInASecond(t *testing.T) {
 }
 
 func TestThreeNodes(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	began := time.Now()
 	upAll(sites)
@@ -67,6 +69,7 @@ func TestThreeNodes(t *testing.T) {
 }
 
 func TestConcurrentWritesShareEntries(t *testing.T) {
+	t.Parallel()
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)

@@ -103,7 +103,7 @@ func (n *Node) proposeOnce(ctx context.Context, body []byte) (*fsmpb.Result, err
 		return nil, errNoLeader
 	}
 	if rt.raft.State() == raft.Leader {
-		return n.proposer.submit(ctx, body)
+		return rt.proposer.submit(ctx, body)
 	}
 	leader := n.leaderServer()
 	if leader == "" || leader == n.ident.ServerID() {

@@ -22,8 +22,9 @@ const confirmTimeout = time.Second
 // sent before the check, and it passes before the leader has committed an
 // entry of its own term.
 type reader struct {
-	n  *Node
-	in chan *strongRead
+	n    *Node
+	in   chan *strongRead
+	done chan struct{} // closed when run has returned
 }
 
 type strongRead struct {
@@ -33,7 +34,9 @@ type strongRead struct {
 	err   error
 }
 
-func newReader(n *Node) *reader { return &reader{n: n, in: make(chan *strongRead, 1024)} }
+func newReader(n *Node) *reader {
+	return &reader{n: n, in: make(chan *strongRead, 1024), done: make(chan struct{})}
+}
 
 // read returns an index that covers every write acknowledged before the call.
 func (r *reader) read(ctx context.Context) (uint64, error) {
@@ -42,7 +45,7 @@ func (r *reader) read(ctx context.Context) (uint64, error) {
 	case r.in <- x:
 	case <-ctx.Done():
 		return 0, errReadTimeout
-	case <-r.n.stopped:
+	case <-r.done:
 		return 0, errNotLeader
 	}
 	select {
@@ -50,7 +53,7 @@ func (r *reader) read(ctx context.Context) (uint64, error) {
 		return x.index, x.err
 	case <-ctx.Done():
 		return 0, errReadTimeout
-	case <-r.n.stopped:
+	case <-r.done:
 		return 0, errNotLeader
 	}
 }
@@ -58,6 +61,7 @@ func (r *reader) read(ctx context.Context) (uint64, error) {
 var errReadTimeout = fsm.Refusal(fsm.CodeTimeout, "no majority confirmed the read in time")
 
 func (r *reader) run(ctx context.Context) error {
+	defer close(r.done)
 	for {
 		select {
 		case <-ctx.Done():
@@ -184,7 +188,7 @@ func (n *Node) readIndexOnce(ctx context.Context) (uint64, error) {
 		return 0, errNoLeader
 	}
 	if rt.raft.State() == raft.Leader {
-		return n.reader.read(ctx)
+		return rt.reader.read(ctx)
 	}
 	leader := n.leaderServer()
 	if leader == "" || leader == n.ident.ServerID() {

@@ -32,6 +32,9 @@ type runtime struct {
 	gossip  *gossip.Gossip
 	peers   *peers
 	grpc    *grpc.Server
+
+	proposer *proposer
+	reader   *reader
 }
 
 // servers returns the newest Raft configuration.
@@ -46,6 +49,23 @@ func (n *Node) Run(ctx context.Context) error {
 		return errors.New("a node runs once")
 	}
 	defer close(n.stopped)
+	if n.deps.Metrics != nil {
+		defer n.deps.Metrics.Unregister(collector{n})
+	}
+	for {
+		err := n.runOnce(ctx)
+		if !errors.Is(err, errRestart) {
+			return err
+		}
+		n.log.Warn("starting Raft anew", "reason", err)
+	}
+}
+
+// errRestart ends one round of Run and begins the next.
+var errRestart = errors.New("a snapshot replaced a log that had diverged")
+
+// runOnce runs until something ends it. The state outlives it.
+func (n *Node) runOnce(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer background(ctx, func(ctx context.Context) {
@@ -63,7 +83,7 @@ func (n *Node) Run(ctx context.Context) error {
 	group.Go(func() error { return rt.mux.Run(context.WithoutCancel(ctx)) })
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
-		rt.gossip.Run, n.proposer.run, n.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady,
+		rt.gossip.Run, rt.proposer.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
@@ -85,7 +105,7 @@ func (n *Node) Run(ctx context.Context) error {
 //  3. Raft, which restores the newest snapshot into the machine;
 //  4. gossip.
 func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
-	rt := &runtime{}
+	rt := &runtime{proposer: newProposer(n), reader: newReader(n)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.abort(rt))
@@ -113,7 +133,10 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 		Bind: n.cfg.Bind, Port: n.cfg.GossipPort, Advertise: n.cfg.Advertise, Join: n.cfg.Join,
 		Meta: n.meta, Log: n.log, WrapTransport: n.deps.WrapGossip,
 	})
-	rt.trans = transport.NewRaft(rt.streams, raft.ServerID(n.ident.ServerID()), raftTimeout, hlog)
+	rt.trans = transport.NewRaft(transport.RaftConfig{
+		Streams: rt.streams, ID: raft.ServerID(n.ident.ServerID()), Timeout: raftTimeout, Log: hlog,
+		Diverged: func() { n.fail(errRestart) },
+	})
 	rt.raft, err = raft.NewRaft(n.raftConfig(), n.machine, rt.stores.Log, rt.stores.Stable, rt.stores.Snapshots, rt.trans)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
@@ -144,7 +167,7 @@ func (n *Node) raftConfig() *raft.Config {
 
 // end stops what runs, in the reverse order.
 func (n *Node) end(rt *runtime) error {
-	n.proposer.stop()
+	rt.proposer.stop()
 	err := n.abort(rt)
 	n.rt.Store(nil)
 	return err
@@ -171,9 +194,6 @@ func (n *Node) abort(rt *runtime) error {
 	if rt.stores != nil && n.failed.Load() == nil {
 		errs = append(errs, rt.stores.Close())
 	}
-	if n.deps.Metrics != nil {
-		n.deps.Metrics.Unregister(collector{n})
-	}
 	return errors.Join(errs...)
 }
 
@@ -187,15 +207,17 @@ func (n *Node) shutdownRaft(rt *runtime) error {
 	}
 	done := make(chan error, 1)
 	future := rt.raft.Shutdown()
+	// Raft waits for its replication, which may wait for a peer.
+	closed := rt.streams.Close()
 	go func() { done <- future.Error() }()
 	select {
 	case err := <-done:
 		// A second Shutdown does not close the transport.
-		return errors.Join(err, rt.trans.Close())
+		return errors.Join(err, closed, rt.trans.Close())
 	case <-time.After(patience):
-		reason := "a write to the store hangs"
+		reason := fmt.Sprintf("raft did not stop; a write to the store has been hanging for %s", rt.stores.Watch.Hanging())
 		n.failed.CompareAndSwap(nil, &reason)
-		return errors.Join(fmt.Errorf("raft did not stop: %s", reason), rt.trans.Close())
+		return errors.Join(errors.New(reason), closed, rt.trans.Close())
 	}
 }
 

@@ -68,13 +68,21 @@ func (s *server) Propose(ctx context.Context, req *clusterpb.ProposeRequest) (*c
 	if err := proto.Unmarshal(req.GetCommand(), &fsmpb.Command{}); err != nil {
 		return &clusterpb.ProposeReply{Outcome: outcomeOf(fsm.Refusal(fsm.CodeInvalid, "the forwarded command cannot be read: %v", err))}, nil
 	}
-	result, err := s.n.proposer.submit(ctx, req.GetCommand())
+	rt := s.n.rt.Load()
+	if rt == nil {
+		return &clusterpb.ProposeReply{Outcome: outcomeOf(errNotLeader)}, nil
+	}
+	result, err := rt.proposer.submit(ctx, req.GetCommand())
 	return &clusterpb.ProposeReply{Result: result, Outcome: outcomeOf(err)}, nil
 }
 
 // ReadIndex implements clusterpb.PeerServer.
 func (s *server) ReadIndex(ctx context.Context, _ *clusterpb.ReadIndexRequest) (*clusterpb.ReadIndexReply, error) {
-	index, err := s.n.reader.read(ctx)
+	rt := s.n.rt.Load()
+	if rt == nil {
+		return &clusterpb.ReadIndexReply{Outcome: outcomeOf(errNotLeader)}, nil
+	}
+	index, err := rt.reader.read(ctx)
 	return &clusterpb.ReadIndexReply{Index: index, Outcome: outcomeOf(err)}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 // The log is compacted by snapshots; a node that is behind the log, and one
 // with an empty disk, are brought up by a snapshot.
 func TestSnapshotsCompactTheLog(t *testing.T) {
+	t.Parallel()
 	recorders := make([]*recorder, 3)
 	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
 		recorders[i] = &recorder{}
@@ -67,11 +68,13 @@ func TestSnapshotsCompactTheLog(t *testing.T) {
 	}
 }
 
-// A follower whose log diverged from the leader's takes an installed snapshot
-// and goes on from there (raft issue 697).
+// A follower whose log diverged from the leader's, and is longer than the
+// snapshot that it is sent, takes that and goes on from there (raft issue 697).
 func TestSnapshotOverADivergentLog(t *testing.T) {
+	t.Parallel()
 	w := newNetwork()
 	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
+		c.Heartbeat, c.Election, c.Lease = time.Second, time.Second, time.Second
 		c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = 50*time.Millisecond, 32, 4
 		w.plug(i, c, d)
 	})
@@ -79,14 +82,18 @@ func TestSnapshotOverADivergentLog(t *testing.T) {
 	awaitReady(t, sites...)
 	old := leader(t, sites)
 	w.split(at(sites, old))
-	// Entries that are never committed.
+	// Entries that are never committed, and more of them than the others will
+	// have written: the divergent log is longer than the snapshot.
 	r := old.node.rt.Load().raft
-	for range 50 {
+	for range 400 {
 		r.Apply(encodeEntry(1, nil), 0)
+	}
+	if r.LastIndex() < 350 {
+		t.Fatalf("only %d entries", r.LastIndex())
 	}
 	rest := others(sites, old)
 	for i := range 200 {
-		proposeKeyed(t, rest[0].node, fmt.Sprintf("t%d", i))
+		propose(t, rest[0].node, fmt.Sprintf("t%d", i))
 	}
 	eventually(t, 5*time.Second, "the log is compacted", func() bool {
 		l := leader(t, rest)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,8 @@ type Raft struct {
 	streams  *Streams
 	follower atomic.Pointer[Follower]
 	header   raft.RPCHeader
+	diverged func()
+	sealed   bool // pump refuses everything
 
 	rpcs chan raft.RPC
 	done chan struct{}
@@ -44,16 +47,26 @@ var (
 	_ raft.WithClose   = (*Raft)(nil)
 )
 
-// NewRaft starts a transport over streams; Raft closes it when it shuts down.
-// It is for the server with this id and address alone.
-func NewRaft(streams *Streams, id raft.ServerID, timeout time.Duration, log hclog.Logger) *Raft {
+// RaftConfig of a transport. It is for the server with this id alone.
+type RaftConfig struct {
+	Streams *Streams
+	ID      raft.ServerID
+	Timeout time.Duration
+	Log     hclog.Logger
+	// Diverged is called when Raft must be started anew, see install.
+	Diverged func()
+}
+
+// NewRaft starts a transport; Raft closes it when it shuts down.
+func NewRaft(c RaftConfig) *Raft {
 	t := &Raft{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream: streams, MaxPool: 3, Timeout: timeout, Logger: log, MsgpackUseNewTimeFormat: true,
+			Stream: c.Streams, MaxPool: 3, Timeout: c.Timeout, Logger: c.Log, MsgpackUseNewTimeFormat: true,
 		}),
-		streams: streams,
+		diverged: c.Diverged,
+		streams:  c.Streams,
 		header: raft.RPCHeader{
-			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(streams.local),
+			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(c.ID), Addr: []byte(c.Streams.local),
 		},
 		rpcs: make(chan raft.RPC),
 		done: make(chan struct{}),
@@ -80,8 +93,16 @@ func (t *Raft) pump() {
 	for {
 		select {
 		case rpc := <-in:
-			if err := t.check(rpc.Command); err != nil {
+			err := t.check(rpc.Command)
+			if t.sealed {
+				err = errSealed
+			}
+			if err != nil {
 				t.wg.Go(func() { refuse(rpc, err) })
+				continue
+			}
+			if req, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+				t.install(rpc, req)
 				continue
 			}
 			select {
@@ -92,6 +113,36 @@ func (t *Raft) pump() {
 		case <-t.done:
 			return
 		}
+	}
+}
+
+var errSealed = errors.New("raft is being started anew")
+
+// install hands a snapshot to Raft and looks at what became of it, before
+// Raft hears anything else.
+//
+// A log that had diverged may be longer than the snapshot. The store clears
+// itself, but Raft goes on believing in the last entry that it had: it votes
+// by it, and refuses what follows the snapshot, so that the leader sends the
+// snapshot again and again. Only a new start makes Raft look into the store.
+func (t *Raft) install(rpc raft.RPC, req *raft.InstallSnapshotRequest) {
+	answer := make(chan raft.RPCResponse, 1)
+	inner := rpc
+	inner.RespChan = answer
+	select {
+	case t.rpcs <- inner:
+	case <-t.done:
+		return
+	}
+	select {
+	case r := <-answer:
+		resp, ok := r.Response.(*raft.InstallSnapshotResponse)
+		if f := t.follower.Load(); ok && resp.Success && f != nil && (*f).LastIndex() > req.LastLogIndex {
+			t.sealed = true
+			t.diverged()
+		}
+		rpc.RespChan <- r
+	case <-t.done:
 	}
 }
 

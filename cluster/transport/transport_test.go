@@ -37,6 +37,8 @@ type end struct {
 	streams *Streams
 	raft    *Raft
 	address raft.ServerAddress
+
+	diverged atomic.Bool
 }
 
 func newEnd(t *testing.T, id string) *end {
@@ -49,7 +51,10 @@ func newEnd(t *testing.T, id string) *end {
 	e := &end{address: Address(id, ln.Addr().String())}
 	e.mux = NewMux(ln, g, slog.New(slog.DiscardHandler))
 	e.streams = NewStreams(e.mux.Raft(), NewDialer(nil, g), e.address, func(string) string { return "" })
-	e.raft = NewRaft(e.streams, raft.ServerID(id), 400*time.Millisecond, hclog.NewNullLogger())
+	e.raft = NewRaft(RaftConfig{
+		Streams: e.streams, ID: raft.ServerID(id), Timeout: 400 * time.Millisecond, Log: hclog.NewNullLogger(),
+		Diverged: func() { e.diverged.Store(true) },
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.mux.Run(ctx) }()
