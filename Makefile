@@ -9,6 +9,7 @@ SHELL := /bin/bash
 GO      ?= go
 PYTHON  ?= python3
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 
 BUF_VERSION              := v1.75.0
 GOLANGCI_LINT_VERSION    := v2.15.0
@@ -41,7 +42,7 @@ run: build envoy ## Build and start a whole cluster on this machine
 .PHONY: build
 build: ## Build the binaries into bin
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ ./cmd/...
 
 .PHONY: envoy
 envoy: ## Fetch the pinned Envoy into .tools

@@ -49,7 +49,7 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	if s.archive != nil {
 		deps.History, deps.Archive = history{s.archive}, s.archiveState
 	}
-	s.api, err = api.New(api.Config{Version: build(), JWTSecret: []byte(c.jwtSecret)}, deps)
+	s.api, err = api.New(api.Config{Version: version, Commit: commit, JWTSecret: []byte(c.jwtSecret)}, deps)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func clusterConfig(c *config) cluster.Config {
 		NodeID: c.nodeID, DataDir: c.dataDir, Bind: c.bind, Advertise: c.advertise,
 		RaftPort: c.raftPort, GossipPort: c.gossipPort, Join: c.join,
 		BootstrapExpect: c.bootstrapExpect, InitialMembers: c.initialMembers,
-		NonVoter: !c.voter, Zone: c.zone, Build: build(),
+		NonVoter: !c.voter, Zone: c.zone, Build: version,
 		APIAddress: c.advertised(c.httpPort), XDSAddress: c.advertised(c.xdsPort),
 	}
 }

@@ -23,27 +23,33 @@ func main() {
 // run is main without the process: it returns the exit code, 0 when done, 1
 // when it failed, 2 for a wrong command line or configuration.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	started := false
 	root := &cobra.Command{
 		Use:           "envoy-control-plane",
 		Short:         "Control plane for large fleets of Envoy proxies",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		PersistentPreRun: func(*cobra.Command, []string) { started = true },
+		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), devCommand(), migrateCommand(), healthCommand(), versionCommand())
+	root.AddCommand(commands()...)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
 	printError(stderr, err)
 	var usage usageError
-	if errors.As(err, &usage) {
+	if !started || errors.As(err, &usage) {
 		return 2
 	}
 	return 1
+}
+
+func commands() []*cobra.Command {
+	return []*cobra.Command{serveCommand(), devCommand(), migrateCommand(), healthCommand(), versionCommand()}
 }

@@ -31,7 +31,7 @@ func newRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ecp_build_info", Help: "Always 1, labelled with the build.",
-		ConstLabels: prometheus.Labels{"version": build()},
+		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
 	registry.MustRegister(

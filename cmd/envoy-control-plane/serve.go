@@ -74,7 +74,7 @@ type server struct {
 // run starts the node and keeps it until ctx ends, then stops it in order. An
 // error means that a part failed.
 func (s *server) run(ctx context.Context) error {
-	s.log.Info("starting", "version", build(), "http", s.cfg.address(s.cfg.httpPort),
+	s.log.Info("starting", "version", version, "http", s.cfg.address(s.cfg.httpPort),
 		"xds", s.cfg.address(s.cfg.xdsPort), "metrics", s.cfg.address(s.cfg.metricsPort))
 	switch n := len(s.cfg.jwtSecret); {
 	case n == 0:
