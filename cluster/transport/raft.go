@@ -15,6 +15,13 @@ import (
 // transport may answer it. Well below a leader's lease.
 const busyAfter = 25 * time.Millisecond
 
+// maxRPCsInFlight of 1 turns Raft's pipelining off. Its pipeline deadlocks: when
+// the decoder ends on an answer that is no success while the next request is
+// being handed on, that hand-over waits for ever, the follower gets heartbeats
+// but no entries, and Raft cannot shut down. Entries that come while a request
+// is under way go together with the next one.
+const maxRPCsInFlight = 1
+
 // A Follower is what the transport must know of Raft to answer a heartbeat
 // in its place. All methods are atomic reads of Raft's published state.
 type Follower interface {
@@ -61,7 +68,8 @@ type RaftConfig struct {
 func NewRaft(c RaftConfig) *Raft {
 	t := &Raft{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream: c.Streams, MaxPool: 3, Timeout: c.Timeout, Logger: c.Log, MsgpackUseNewTimeFormat: true,
+			Stream: c.Streams, MaxPool: 3, MaxRPCsInFlight: maxRPCsInFlight, Timeout: c.Timeout, Logger: c.Log,
+			MsgpackUseNewTimeFormat: true,
 		}),
 		diverged: c.Diverged,
 		streams:  c.Streams,
