@@ -31,6 +31,9 @@ func (c *cluster) printTour() {
 		c.say("  %-10s none: history is kept in memory", "archive")
 	}
 	c.say("  %-10s %s", "data, logs", c.Dir)
+	if c.postgres != nil && !strings.HasPrefix(c.postgres.Dir, c.Dir) {
+		c.say("  %-10s %s", "Postgres", c.postgres.Dir)
+	}
 	c.say("")
 	c.say("Try, in another terminal:")
 	c.say("  export ECP_SERVER=%s", c.servers())
