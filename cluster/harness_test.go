@@ -22,7 +22,7 @@ import (
 
 // site is one place where a node runs, over its restarts.
 type site struct {
-	t    *testing.T
+	t    testing.TB
 	cfg  Config
 	deps Deps
 
@@ -36,7 +36,7 @@ type site struct {
 var nextPort atomic.Int64
 
 // ports returns free ports of 127.0.0.1, for TCP and UDP both.
-func ports(t *testing.T, count int) []int {
+func ports(t testing.TB, count int) []int {
 	t.Helper()
 	nextPort.CompareAndSwap(0, 20000+int64(os.Getpid()*37%10000))
 	var out []int
@@ -57,7 +57,7 @@ func ports(t *testing.T, count int) []int {
 	return out
 }
 
-func logger(t *testing.T, node string) *slog.Logger {
+func logger(t testing.TB, node string) *slog.Logger {
 	t.Helper()
 	w := io.Discard
 	if os.Getenv("CLUSTER_TEST_LOG") != "" {
@@ -67,7 +67,7 @@ func logger(t *testing.T, node string) *slog.Logger {
 }
 
 // newSites makes count nodes that join each other; change adapts each.
-func newSites(t *testing.T, count int, change func(i int, c *Config, d *Deps)) []*site {
+func newSites(t testing.TB, count int, change func(i int, c *Config, d *Deps)) []*site {
 	t.Helper()
 	all := ports(t, 2*count)
 	var join []string
@@ -144,7 +144,7 @@ func upAll(sites []*site) {
 	}
 }
 
-func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
+func eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for !ok() {
@@ -155,7 +155,7 @@ func eventually(t *testing.T, within time.Duration, what string, ok func() bool)
 	}
 }
 
-func awaitReady(t *testing.T, sites ...*site) {
+func awaitReady(t testing.TB, sites ...*site) {
 	t.Helper()
 	for _, s := range sites {
 		eventually(t, 15*time.Second, s.cfg.NodeID+" ready", func() bool {

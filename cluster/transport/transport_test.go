@@ -234,6 +234,44 @@ func TestMalformedMessagesDoNotReachRaft(t *testing.T) {
 	}
 }
 
+// After a snapshot that is shorter than the log it replaced, Raft hears nothing
+// more: it would vote by an entry that is gone.
+func TestSnapshotOverALongerLogSealsRaft(t *testing.T) {
+	a, b := newEnd(t, "a/1"), newEnd(t, "b/1")
+	follow(a, b) // whose last index is 7
+	b.serve(func(rpc raft.RPC) {
+		switch rpc.Command.(type) {
+		case *raft.InstallSnapshotRequest:
+			_, _ = io.Copy(io.Discard, rpc.Reader) // zeros
+			rpc.Respond(&raft.InstallSnapshotResponse{Term: 5, Success: true}, nil)
+		default:
+			rpc.Respond(&raft.RequestVoteResponse{Term: 5, Granted: true}, nil)
+		}
+	})
+	install := func(last uint64) {
+		t.Helper()
+		resp := &raft.InstallSnapshotResponse{}
+		err := a.raft.InstallSnapshot("b/1", b.address, &raft.InstallSnapshotRequest{
+			RPCHeader: header(a, "a/1"), SnapshotVersion: 1, Term: 5, LastLogIndex: last, LastLogTerm: 4, Size: 100,
+			Configuration: raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "a/1", Address: a.address}}}),
+		}, resp, io.LimitReader(zeros{}, 100))
+		if err != nil || !resp.Success {
+			t.Fatalf("%+v, %v", resp, err)
+		}
+	}
+	vote := func() error {
+		return a.raft.RequestVote("b/1", b.address, &raft.RequestVoteRequest{RPCHeader: header(a, "a/1"), Term: 6}, &raft.RequestVoteResponse{})
+	}
+	install(7)
+	if err := vote(); err != nil || b.diverged.Load() {
+		t.Fatalf("an ordinary snapshot: %v", err)
+	}
+	install(5)
+	if err := vote(); err == nil || !b.diverged.Load() {
+		t.Errorf("it votes by what it no longer has: %v", err)
+	}
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
