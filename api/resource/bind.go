@@ -15,7 +15,8 @@ import (
 // binds returns the addresses that a listener occupies, "tcp/0.0.0.0:80".
 func binds(m protoreflect.Message) []string {
 	l, ok := m.Interface().(*listenerv3.Listener)
-	if !ok || off(l.GetBindToPort()) || off(l.GetDeprecatedV1().GetBindToPort()) {
+	old := l.GetDeprecatedV1().GetBindToPort() //nolint:staticcheck // Envoy still obeys it
+	if !ok || off(l.GetBindToPort()) || off(old) {
 		return nil
 	}
 	addresses := []*corev3.Address{l.GetAddress()}

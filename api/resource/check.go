@@ -40,7 +40,13 @@ type violation interface {
 
 // violations reports the leaves of a tree of errors. md is the message that
 // they are about, nil when it is not known.
+//
+// Once the answer is full it ends: each error is held against all that was
+// taken out, and a hostile body has a million of both.
 func (c *checker) violations(path string, md protoreflect.MessageDescriptor, err error) {
+	if c.ps.full() {
+		return
+	}
 	if many, ok := err.(interface{ AllErrors() []error }); ok {
 		for _, e := range many.AllErrors() {
 			c.violations(path, md, e)

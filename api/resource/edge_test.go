@@ -105,7 +105,7 @@ func TestManyMistakes(t *testing.T) {
 		fmt.Fprintf(&raw, `, "x%d%s": 1`, i, strings.Repeat("y", 10_000))
 	}
 	_, problems := resource.New().Decode("", []byte(cluster(raw.String())))
-	if len(problems) != 100 || !strings.Contains(problems[99].Detail, "50 more") {
+	if len(problems) != 100 || !strings.Contains(problems[99].Detail, "at least 50 more") {
 		t.Fatalf("%d problems, the last %+v", len(problems), problems[len(problems)-1])
 	}
 	for _, p := range problems {

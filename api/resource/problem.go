@@ -28,7 +28,7 @@ type problems struct {
 }
 
 func (ps *problems) add(path string, code wire.Code, format string, args ...any) {
-	if len(ps.list) >= maxProblems {
+	if ps.full() {
 		ps.dropped++
 		return
 	}
@@ -41,9 +41,12 @@ func (ps *problems) all() []wire.FieldError {
 		return ps.list
 	}
 	last := ps.list[len(ps.list)-1]
-	last.Detail += fmt.Sprintf(" (and %d more mistakes, which are not listed)", ps.dropped)
+	last.Detail += fmt.Sprintf(" (and at least %d more mistakes)", ps.dropped)
 	return append(slices.Clone(ps.list[:len(ps.list)-1]), last)
 }
+
+// full reports whether further mistakes are not listed.
+func (ps *problems) full() bool { return len(ps.list) >= maxProblems }
 
 // has reports whether a mistake at a path is known.
 func (ps *problems) has(path string) bool {
@@ -83,7 +86,7 @@ func member(path, key string) string {
 		return join(path, key)
 	}
 	odd := func(r rune) bool {
-		return !(r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z')
+		return r != '_' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
 	}
 	if key == "" || len(key) > maxShownBytes || strings.ContainsFunc(key, odd) {
 		return keyed(path, key)

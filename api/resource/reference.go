@@ -110,5 +110,6 @@ func endpoints(c *clusterv3.Cluster, add func(kind fsmpb.Reference_Kind, name, f
 // fromServer reports whether a source is a server, which may be this one, and
 // not a file of the proxy's.
 func fromServer(s *corev3.ConfigSource) bool {
-	return s.GetPath() == "" && s.GetPathConfigSource() == nil
+	old := s.GetPath() //nolint:staticcheck // Envoy still reads it
+	return old == "" && s.GetPathConfigSource() == nil
 }

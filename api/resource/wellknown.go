@@ -27,7 +27,7 @@ var wellKnownNames = map[protoreflect.Name]string{
 
 // wellKnown checks a value of such a message.
 func (w *walker) wellKnown(path string, md protoreflect.MessageDescriptor, value any, depth int) bool {
-	fits := false
+	var fits bool
 	switch md.Name() {
 	case "Any":
 		return w.any(path, value, depth)
