@@ -11,7 +11,7 @@ import (
 
 // TestHostile: what a body costs grows with its size, not with its square.
 func TestHostile(t *testing.T) {
-	const times = 200_000
+	const times = 100_000
 	nested := fmt.Sprintf(`{"@type": "type.googleapis.com/google.protobuf.StringValue", "value": %q}`, strings.Repeat("x", 2_000_000))
 	for range 40 {
 		nested = extension(nested)
@@ -27,7 +27,7 @@ func TestHostile(t *testing.T) {
 	} {
 		start := time.Now()
 		_, problems := d.Decode("", []byte(raw))
-		if took := time.Since(start); took > 20*time.Second {
+		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s: %s for %d bytes", name, took, len(raw))
 		} else {
 			t.Logf("%s: %s for %d bytes, %d problems", name, took, len(raw), len(problems))

@@ -27,7 +27,7 @@ func TestMutations(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	d, taken := resource.New(), 0
-	for range 20_000 {
+	for range 5_000 {
 		var value any
 		if err := json.Unmarshal([]byte(good[random.IntN(len(good))]), &value); err != nil {
 			t.Fatal(err)
@@ -50,7 +50,7 @@ func TestMutations(t *testing.T) {
 			}
 		}
 	}
-	if taken < 1000 {
+	if taken < 250 {
 		t.Errorf("only %d were taken", taken)
 	}
 }
