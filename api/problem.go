@@ -33,13 +33,17 @@ func refuseParameter(name, format string, args ...any) *wire.Problem {
 }
 
 // refuseAll refuses a body for every mistake in it. Mistakes of one kind give
-// the problem their code.
+// the problem their code; rules that are broken beside them may be broken
+// because of them, and do not count.
 func refuseAll(errs []wire.FieldError) *wire.Problem {
-	code := errs[0].Code
+	code := wire.CodeInvalidResource
 	for _, e := range errs {
-		if e.Code != code || code == "" {
+		switch {
+		case e.Code == code || e.Code == wire.CodeInvalidResource:
+		case code == wire.CodeInvalidResource && e.Code != "":
+			code = e.Code
+		default:
 			code = wire.CodeInvalid
-			break
 		}
 	}
 	what := "the body has a mistake"

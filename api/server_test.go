@@ -68,8 +68,12 @@ func TestCluster(t *testing.T) {
 	if got := decoded[wire.NodeRemoved](r.delete("/api/v1/cluster/nodes/n2"), 200); got.Node != "n2" || r.node.removed[0] != "n2" {
 		t.Errorf("removed: %+v", got)
 	}
-	r.node.set(func(n *node) { n.clusterErr = fsm.Refusal(fsm.CodeNoLeader, "no leader") })
-	r.delete("/api/v1/cluster/nodes/n2").refused(wire.CodeNoLeader)
+	for code, want := range map[fsm.Code]wire.Code{
+		fsm.CodeNoLeader: wire.CodeNoLeader, fsm.CodeWouldLoseQuorum: wire.CodeWouldLoseQuorum,
+	} {
+		r.node.set(func(n *node) { n.clusterErr = fsm.Refusal(code, "it cannot be done") })
+		r.delete("/api/v1/cluster/nodes/n2").refused(want)
+	}
 }
 
 func TestClusterShowsTheArchive(t *testing.T) {

@@ -84,7 +84,7 @@ func (n *Node) transferHere(ctx context.Context, nodeID string) error {
 			}
 		}
 		if to == nil {
-			return fsm.Refusal(CodeNodeNotFound, "no node %q in the cluster", nodeID)
+			return fsm.Refusal(fsm.CodeNodeNotFound, "no node %q in the cluster", nodeID)
 		}
 		if to.Suffrage != raft.Voter {
 			return fsm.Refusal(fsm.CodeInvalid, "node %q is not a voter, it cannot lead", nodeID)
@@ -153,10 +153,10 @@ func (n *Node) removeHere(ctx context.Context, nodeID string) error {
 		}
 	}
 	if len(ids) == 0 {
-		return fsm.Refusal(CodeNodeNotFound, "no node %q in the cluster", nodeID)
+		return fsm.Refusal(fsm.CodeNodeNotFound, "no node %q in the cluster", nodeID)
 	}
 	if voter && !quorumWithout(standings, ids...) {
-		return fsm.Refusal(CodeWouldLoseQuorum, "without node %q there is no live majority of voters", nodeID)
+		return fsm.Refusal(fsm.CodeWouldLoseQuorum, "without node %q there is no live majority of voters", nodeID)
 	}
 	if nodeID == n.cfg.NodeID {
 		// The next leader does it: onLeader asks again.

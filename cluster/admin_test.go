@@ -32,7 +32,7 @@ func TestTransferLeadership(t *testing.T) {
 			return sites[0].node.LeaderID() == s.cfg.NodeID && sites[1].node.LeaderID() == s.cfg.NodeID && sites[2].node.LeaderID() == s.cfg.NodeID
 		})
 	}
-	if err := sites[0].node.TransferLeadership(ctx, "nobody"); fsm.CodeOf(err) != CodeNodeNotFound {
+	if err := sites[0].node.TransferLeadership(ctx, "nobody"); fsm.CodeOf(err) != fsm.CodeNodeNotFound {
 		t.Errorf("to nobody: %v", err)
 	}
 	before := leader(t, sites)
@@ -47,7 +47,7 @@ func TestRemoveNode(t *testing.T) {
 	awaitReady(t, sites...)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := sites[0].node.RemoveNode(ctx, "nobody"); fsm.CodeOf(err) != CodeNodeNotFound {
+	if err := sites[0].node.RemoveNode(ctx, "nobody"); fsm.CodeOf(err) != fsm.CodeNodeNotFound {
 		t.Errorf("nobody: %v", err)
 	}
 	// With one of three down, another one must stay.
@@ -55,7 +55,7 @@ func TestRemoveNode(t *testing.T) {
 	rest := others(sites, lead)
 	down, stays := rest[0], rest[1]
 	down.kill()
-	if err := stays.node.RemoveNode(ctx, stays.cfg.NodeID); fsm.CodeOf(err) != CodeWouldLoseQuorum {
+	if err := stays.node.RemoveNode(ctx, stays.cfg.NodeID); fsm.CodeOf(err) != fsm.CodeWouldLoseQuorum {
 		t.Errorf("removing %s while %s is down: %v", stays.cfg.NodeID, down.cfg.NodeID, err)
 	}
 	if got := len(servers(lead.node)); got != 3 {
@@ -69,7 +69,7 @@ func TestRemoveNode(t *testing.T) {
 	must(t, stays.node.RemoveNode(ctx, lead.cfg.NodeID))
 	eventually(t, 5*time.Second, "one voter is left", func() bool { return slices.Equal(voters(stays.node), []string{stays.cfg.NodeID}) })
 	propose(t, stays.node, "alone")
-	if err := stays.node.RemoveNode(ctx, stays.cfg.NodeID); fsm.CodeOf(err) != CodeWouldLoseQuorum {
+	if err := stays.node.RemoveNode(ctx, stays.cfg.NodeID); fsm.CodeOf(err) != fsm.CodeWouldLoseQuorum {
 		t.Errorf("the last voter: %v", err)
 	}
 }

@@ -65,7 +65,7 @@ func (n *Node) becomeReady(ctx context.Context) error {
 		if err == nil {
 			if st, err := n.machine.wait(ctx, index); err == nil && st.Identity().GetClusterId() != "" {
 				n.ready.Store(true)
-				n.log.Info("ready", "node", n.cfg.NodeID, "cluster_id", st.Identity().GetClusterId(),
+				n.log.Info("ready", "cluster_id", st.Identity().GetClusterId(),
 					"index", st.Index(), "after", time.Since(n.start).Round(time.Millisecond))
 				return nil
 			}

@@ -14,12 +14,6 @@ import (
 	"github.com/org/envoy-control-plane/fsm"
 )
 
-// Codes of refused changes of the membership.
-const (
-	CodeNodeNotFound    fsm.Code = "node_not_found"
-	CodeWouldLoseQuorum fsm.Code = "would_lose_quorum"
-)
-
 const (
 	// changeTimeout bounds one change of the Raft configuration.
 	changeTimeout = 5 * time.Second

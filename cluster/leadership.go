@@ -91,7 +91,7 @@ func (n *Node) watchLeadership(ctx context.Context) error {
 			if leads {
 				relieve = background(ctx, func(ctx context.Context) { n.takeOver(ctx, rt) })
 			} else {
-				n.log.Info("no longer leader", "node", n.cfg.NodeID)
+				n.log.Info("no longer leader")
 			}
 		}
 	}
@@ -121,7 +121,7 @@ func (n *Node) takeOver(ctx context.Context, rt *runtime) {
 			return
 		case err := <-done:
 			if err == nil && r.CurrentTerm() == term && r.State() == raft.Leader {
-				n.log.Info("leader", "node", n.cfg.NodeID, "term", term)
+				n.log.Info("leader", "term", term)
 				n.lead.set(term)
 				n.nameCluster(ctx, rt)
 				return

@@ -40,6 +40,12 @@ const (
 	CodeTimeout        Code = "timeout"         // of a read or a wait
 )
 
+// Codes of refused changes of the cluster's membership.
+const (
+	CodeNodeNotFound    Code = "node_not_found"
+	CodeWouldLoseQuorum Code = "would_lose_quorum"
+)
+
 // Error is a coded refusal.
 type Error struct {
 	Code   Code

@@ -46,6 +46,7 @@ const (
 	CodeProxyNotFound       Code = "proxy_not_found"
 	CodeProxyConnected      Code = "proxy_connected"
 	CodeNodeNotFound        Code = "node_not_found"
+	CodeWouldLoseQuorum     Code = "would_lose_quorum"
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"
 	CodeEpochChanged        Code = "epoch_changed" // an index or sequence from before a restore
 )
@@ -83,7 +84,7 @@ func (c Code) Status() int {
 	case CodeRequestTimeout:
 		return http.StatusRequestTimeout
 	case CodeTenantNotEmpty, CodeTenantProtected, CodeFleetHasProxies, CodeRevisionConflict,
-		CodeWouldEmpty, CodeAddressConflict, CodeProxyConnected:
+		CodeWouldEmpty, CodeAddressConflict, CodeProxyConnected, CodeWouldLoseQuorum:
 		return http.StatusConflict
 	case CodeEpochChanged:
 		return http.StatusGone

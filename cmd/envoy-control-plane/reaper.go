@@ -20,8 +20,8 @@ type reaper struct {
 		Report(ctx context.Context) (*fsmpb.ClusterReport, error)
 		Propose(ctx context.Context, c *fsmpb.Command) (*fsmpb.Result, error)
 	}
-	// every is the time between looks; a node that was unhealthy for grace is
-	// taken for gone.
+	// every is the time between looks; a node that did not answer for grace
+	// is taken for gone.
 	every, grace time.Duration
 }
 
@@ -44,7 +44,7 @@ func (r *reaper) Run(ctx context.Context) error {
 	}
 }
 
-// look drops the streams of nodes that were not healthy for the grace; since
+// look drops the streams of nodes that did not answer for the grace; since
 // remembers from when on.
 func (r *reaper) look(ctx context.Context, now time.Time, since map[string]time.Time) {
 	report, err := r.cluster.Report(ctx)
@@ -52,12 +52,12 @@ func (r *reaper) look(ctx context.Context, now time.Time, since map[string]time.
 		r.log.Debug("no report of the nodes", "error", err)
 		return
 	}
-	healthy := map[string]bool{}
+	answers := map[string]bool{}
 	for _, n := range report.Nodes {
-		healthy[n.Id] = n.Healthy
+		answers[n.Id] = n.Reachable
 	}
 	for node, start := range streamNodes(r.cluster.State()) {
-		if healthy[node] {
+		if answers[node] {
 			delete(since, node)
 			continue
 		}

@@ -924,7 +924,9 @@ type NodeReport struct {
 	ApiAddress string `protobuf:"bytes,10,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
 	XdsAddress string `protobuf:"bytes,11,opt,name=xds_address,json=xdsAddress,proto3" json:"xds_address,omitempty"`
 	// Why it is not healthy.
-	Reason        string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Whether it answered just now.
+	Reachable     bool `protobuf:"varint,13,opt,name=reachable,proto3" json:"reachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1043,6 +1045,13 @@ func (x *NodeReport) GetReason() string {
 	return ""
 }
 
+func (x *NodeReport) GetReachable() bool {
+	if x != nil {
+		return x.Reachable
+	}
+	return false
+}
+
 var File_fsm_fsmpb_report_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_report_proto_rawDesc = "" +
@@ -1124,7 +1133,7 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12,\n" +
-	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\"\xb6\x02\n" +
+	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\"\xd4\x02\n" +
 	"\n" +
 	"NodeReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -1141,7 +1150,8 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"apiAddress\x12\x1f\n" +
 	"\vxds_address\x18\v \x01(\tR\n" +
 	"xdsAddress\x12\x16\n" +
-	"\x06reason\x18\f \x01(\tR\x06reasonB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\x06reason\x18\f \x01(\tR\x06reason\x12\x1c\n" +
+	"\treachable\x18\r \x01(\bR\treachableB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_report_proto_rawDescOnce sync.Once
