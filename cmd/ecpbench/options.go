@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+)
+
+// spareFiles are those that a process has open beside its connections.
+const spareFiles = 64
+
+// options are the flags of fanout and connect; changes is 0 for connect.
+type options struct {
+	protocol            protocol
+	clusters, endpoints int
+
+	streams, rounds, changes, parallel int
+	servers                            []string
+	timeout                            time.Duration
+	output, profile                    string
+}
+
+// addScene adds the flags that a server process has as well.
+func (o *options) addScene(f *pflag.FlagSet) {
+	f.StringVar((*string)(&o.protocol), "protocol", string(delta), "delta or sotw")
+	f.IntVar(&o.clusters, "clusters", 100, "clusters, each with endpoints of its own")
+	f.IntVar(&o.endpoints, "endpoints", 10, "endpoints of a cluster")
+}
+
+func (o *options) addFlags(f *pflag.FlagSet) {
+	o.addScene(f)
+	f.IntVar(&o.streams, "streams", 1000, "proxies, with a connection and a stream each")
+	f.IntVar(&o.rounds, "rounds", 5, "turns of each server")
+	f.IntVar(&o.parallel, "parallel", 256, "proxies that connect at a time")
+	f.StringSliceVar(&o.servers, "servers", serverNames(), "servers to measure; without b0 there are no ratios")
+	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "time for the whole run")
+	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	f.StringVar(&o.profile, "profile", "",
+		"`DIR` for a CPU and a heap profile of each server, taken in a round more that does not count")
+}
+
+func (o *options) checkScene() error {
+	switch {
+	case o.protocol != delta && o.protocol != stateOfTheWorld:
+		return misuse("--protocol is %q; it is delta or sotw", o.protocol)
+	case o.clusters < 1 || o.clusters > 10_000:
+		return misuse("--clusters is %d; it is 1 to 10000", o.clusters)
+	case o.endpoints < 1 || o.endpoints > 250:
+		return misuse("--endpoints is %d; it is 1 to 250", o.endpoints)
+	}
+	return nil
+}
+
+func (o *options) check() error {
+	if err := o.checkScene(); err != nil {
+		return err
+	}
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"streams", o.streams}, {"rounds", o.rounds}, {"parallel", o.parallel}} {
+		if n.value < 1 {
+			return misuse("--%s is %d; it is at least 1", n.flag, n.value)
+		}
+	}
+	if o.output != "table" && o.output != "json" {
+		return misuse("--output is %q; it is table or json", o.output)
+	}
+	if o.timeout <= 0 {
+		return misuse("--timeout must be positive")
+	}
+	if err := o.checkServers(); err != nil {
+		return err
+	}
+	return o.checkFiles()
+}
+
+func (o *options) checkServers() error {
+	if len(o.servers) == 0 {
+		return misuse("--servers names none of %s", strings.Join(serverNames(), ", "))
+	}
+	for i, name := range o.servers {
+		if !slices.Contains(serverNames(), name) {
+			return misuse("--servers names %q; there are %s", name, strings.Join(serverNames(), ", "))
+		}
+		if slices.Contains(o.servers[:i], name) {
+			return misuse("--servers names %s twice", name)
+		}
+	}
+	return nil
+}
+
+// checkFiles holds the connections against the limit of open files, which is
+// that of a server process, too.
+func (o *options) checkFiles() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("read the limit of open files: %w", err)
+	}
+	if uint64(o.streams)+spareFiles > limit.Cur {
+		return misuse("--streams is %d, and a process may open %d files", o.streams, limit.Cur)
+	}
+	return nil
+}
+
+// makeProfileDir makes the folder of the profiles, if there is to be one.
+func (o *options) makeProfileDir() error {
+	if o.profile == "" {
+		return nil
+	}
+	if err := os.MkdirAll(o.profile, 0o750); err != nil {
+		return fmt.Errorf("make the folder for profiles: %w", err)
+	}
+	return nil
+}

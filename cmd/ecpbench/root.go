@@ -1,0 +1,116 @@
+package main
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// app is one run of the program.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+
+	// started: the command line was understood.
+	started bool
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ecpbench",
+		Short: "Measure envoy-control-plane beside baselines of the same run",
+		Long: `ecpbench measures parts of envoy-control-plane beside baselines, in one run on one
+machine, and prints ratios next to absolute figures.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 --timeout ran out.`,
+		Example: `  ecpbench fanout
+  ecpbench connect --streams 10000 -o json`,
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE: func(*cobra.Command, []string) error {
+			return misuse("ecpbench needs one of: connect, fanout")
+		},
+	}
+	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.serverCommand())
+	return root
+}
+
+const about = `
+
+In turn, as processes of their own with the same gRPC options, run b0 (a bare gRPC
+server that broadcasts frames encoded beforehand), b1 (go-control-plane's
+SnapshotCache, one key for all) and ecp (package xds on a state in memory).
+Consensus, disk and the REST API are not part of it: a change is applied to the
+state directly. All proxies are in one fleet, subscribe to all clusters and to the
+endpoints of each by name on one aggregated stream, and acknowledge everything.
+
+Figures are medians of the rounds; ratios are to b0. All traffic stays on 127.0.0.1.`
+
+func (a *app) fanoutCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "fanout",
+		Short: "Measure what one endpoint change to all proxies costs the xDS server",
+		Long: `fanout connects proxies and changes one endpoint at a time; the next change begins
+when the server has read every acknowledgement of the one before. It measures the
+server's CPU per delivered and acknowledged update, the time until the last proxy
+has a change, bytes on the wire and memory per idle proxy.` + about,
+		Example: `  ecpbench fanout
+  ecpbench fanout --streams 10000 --rounds 3 --timeout 30m
+  ecpbench fanout --protocol sotw --servers b0,ecp --profile /tmp/profiles -o json`,
+		Args: cobra.NoArgs,
+	}
+	o.addFlags(cmd.Flags())
+	cmd.Flags().IntVar(&o.changes, "changes", 20, "changes that are measured in a round")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.changes < 1 || o.changes > maxChanges-warmUp {
+			return misuse("--changes is %d; it is 1 to %d", o.changes, maxChanges-warmUp)
+		}
+		return a.measure(cmd.Context(), "fanout", o)
+	}
+	return cmd
+}
+
+func (a *app) connectCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "connect",
+		Short: "Measure what it costs the xDS server until all proxies are configured",
+		Long: `connect measures the time until all proxies are connected and have their clusters
+and endpoints, the server's CPU until it has read every acknowledgement, and its
+memory, at its highest and settled.` + about,
+		Example: `  ecpbench connect
+  ecpbench connect --streams 10000 --parallel 1000
+  ecpbench connect --protocol sotw -o json`,
+		Args: cobra.NoArgs,
+	}
+	o.addFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.measure(cmd.Context(), "connect", o) }
+	return cmd
+}
+
+// serverCommand is a server process of a run.
+func (a *app) serverCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:    "server NAME",
+		Short:  "Serve as one side of a measurement, until standard input ends",
+		Hidden: true,
+		Args:   cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: serverNames(),
+	}
+	o.addScene(cmd.Flags())
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if err := o.checkScene(); err != nil {
+			return err
+		}
+		a.started = true
+		b, err := newBackend(args[0], o.protocol, newScene(o.clusters, o.endpoints))
+		if err != nil {
+			return err
+		}
+		return serveBackend(b, a.in, a.out)
+	}
+	return cmd
+}

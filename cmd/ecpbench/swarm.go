@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// swarm is all proxies of a turn.
+type swarm struct {
+	protocol protocol
+	address  string
+	names    []byte // encoded, of the endpoints
+	proxies  []*proxy
+
+	acks  atomic.Uint64        // sent
+	extra atomic.Uint64        // responses that nobody waited for
+	wave  atomic.Pointer[wave] // the change that is under way
+
+	failed chan error // capacity 1: why the first proxy's stream ended
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// wave is one change on its way to all proxies.
+type wave struct {
+	marker  []byte
+	began   time.Time
+	last    atomic.Int64 // time until the latest proxy so far got it, in nanoseconds
+	missing atomic.Int64 // proxies that have not acknowledged it
+	done    chan struct{}
+}
+
+func newSwarm(o *options, address string) *swarm {
+	names := newScene(o.clusters, o.endpoints).names()
+	s := &swarm{
+		protocol: o.protocol, address: address, names: o.protocol.encodeNames(names),
+		failed: make(chan error, 1),
+	}
+	for i := range o.streams {
+		s.proxies = append(s.proxies, &proxy{swarm: s, id: fmt.Sprintf("proxy-%05d", i)})
+	}
+	return s
+}
+
+// connect opens all streams, some at a time, and returns when every proxy has
+// its clusters and endpoints.
+func (s *swarm) connect(ctx context.Context, parallel int) error {
+	// The streams live longer than this call; close ends them.
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	gate := make(chan struct{}, parallel)
+	var ready sync.WaitGroup
+	for _, p := range s.proxies {
+		select {
+		case gate <- struct{}{}:
+		case err := <-s.failed:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		ready.Add(1)
+		configured := sync.OnceFunc(func() { <-gate; ready.Done() })
+		s.wg.Go(func() {
+			defer configured()
+			if err := p.run(life, configured); life.Err() == nil {
+				s.fail(fmt.Errorf("%s: %w", p.id, err))
+			}
+		})
+	}
+	all := make(chan struct{})
+	go func() { ready.Wait(); close(all) }()
+	return s.await(ctx, all)
+}
+
+// fail notes the first failure.
+func (s *swarm) fail(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+// await waits for something that proxies do.
+func (s *swarm) await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case err := <-s.failed:
+		return err
+	}
+	select {
+	case err := <-s.failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// close ends all streams and waits for that.
+func (s *swarm) close() {
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.wg.Wait()
+}
+
+// expect announces change n, which begins now.
+func (s *swarm) expect(n int) *wave {
+	w := &wave{marker: []byte(marker(n)), began: time.Now(), done: make(chan struct{})}
+	w.missing.Store(int64(len(s.proxies)))
+	s.wave.Store(w)
+	return w
+}
+
+// reached notes that a proxy has the change.
+func (w *wave) reached() {
+	for took := int64(time.Since(w.began)); ; {
+		last := w.last.Load()
+		if last >= took || w.last.CompareAndSwap(last, took) {
+			return
+		}
+	}
+}
+
+// acknowledged notes that a proxy has accepted it.
+func (w *wave) acknowledged() {
+	if w.missing.Add(-1) == 0 {
+		close(w.done)
+	}
+}
+
+// traffic sums up what all connections carried.
+func (s *swarm) traffic() (traffic, error) {
+	var sum traffic
+	var errs error
+	for _, p := range s.proxies {
+		t, err := readTraffic(p.socket.Load())
+		errs = errors.Join(errs, err)
+		sum.down += t.down
+		sum.up += t.up
+	}
+	return sum, errs
+}

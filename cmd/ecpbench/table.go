@@ -1,0 +1,107 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// nameWidth is the width of the column of names.
+const nameWidth = 38
+
+// write prints a result as a table, or as one JSON object.
+func (r *result) write(out io.Writer, format string) error {
+	if format == "json" {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		if err := e.Encode(r); err != nil {
+			return fmt.Errorf("write JSON: %w", err)
+		}
+		return nil
+	}
+	var text strings.Builder
+	r.head(&text)
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	r.table(w)
+	_ = w.Flush() // a strings.Builder takes everything
+	if _, err := io.WriteString(out, text.String()); err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
+
+func (r *result) head(text *strings.Builder) {
+	fmt.Fprintf(text, "%s, %s: %d streams, %d clusters of %d endpoints, %d rounds", r.Benchmark, r.Protocol,
+		r.Streams, r.Clusters, r.Endpoints, r.Rounds)
+	if r.Changes > 0 {
+		fmt.Fprintf(text, " of %d changes", r.Changes)
+	}
+	fmt.Fprintf(text, "; %d CPUs for servers and proxies, %s\n", r.CPUs, r.Go)
+}
+
+// table writes a row for each figure: the servers' values, then their ratios.
+func (r *result) table(w io.Writer) {
+	row := func(cells []string) {
+		cells[0] = fmt.Sprintf("%-*s", nameWidth, cells[0]) // names to the left, numbers to the right
+		_, _ = fmt.Fprintln(w, strings.Join(cells, "\t")+"\t")
+	}
+	cells := []string{"", ""}
+	for _, o := range r.Servers {
+		cells = append(cells, o.Server)
+	}
+	for _, o := range r.compared() {
+		cells = append(cells, o.Server+"/"+r.Baseline)
+	}
+	row(cells)
+	for i, f := range r.Servers[0].Figures {
+		cells := []string{f.Name, f.Unit}
+		for _, o := range r.Servers {
+			cells = append(cells, short(o.Figures[i].Value))
+		}
+		for _, o := range r.compared() {
+			cells = append(cells, ratio(o.Figures[i].Ratio))
+		}
+		row(cells)
+	}
+	if r.Changes == 0 {
+		return
+	}
+	updates, extra := []string{"updates delivered and acknowledged", ""}, []string{"responses beyond them", ""}
+	for _, o := range r.Servers {
+		updates, extra = append(updates, fmt.Sprint(o.Updates)), append(extra, fmt.Sprint(o.Extra))
+	}
+	row(updates)
+	row(extra)
+}
+
+// compared are the servers that have ratios to show.
+func (r *result) compared() []outcome {
+	var out []outcome
+	for _, o := range r.Servers {
+		if r.Baseline != "" && o.Server != r.Baseline {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// short is a value with about three digits.
+func short(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	default:
+		return fmt.Sprintf("%.2f", v)
+	}
+}
+
+func ratio(v *float64) string {
+	if v == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", *v)
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+)
+
+// warmUp is how many changes of a turn come before those that are measured.
+const warmUp = 3
+
+// sample is what was measured in one turn of one server.
+type sample struct {
+	connected  time.Duration // until all proxies were configured
+	connectCPU cpu           // until all acknowledgements were read as well
+	grown      uint64        // resident bytes, settled, by which the server grew
+	peak       uint64        // resident bytes at the most, by which it had grown before
+
+	updates, extra uint64 // delivered and acknowledged; responses beyond them
+	cpu            cpu
+	traffic        traffic
+	last           []time.Duration // until the last proxy had each change
+}
+
+// turn measures one server, from its start to its end. With a folder for
+// profiles it writes those as well.
+func turn(ctx context.Context, name string, o *options, profiles string, stderr io.Writer) (sample, error) {
+	// However the turn ends, the process does.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c, err := startChild(ctx, name, o, stderr)
+	if err != nil {
+		return sample{}, err
+	}
+	defer c.stop()
+	t := &measurement{child: c, options: o, swarm: newSwarm(o, c.address)}
+	defer t.swarm.close()
+	if profiles != "" {
+		t.profile = func(what string) string { return filepath.Join(profiles, name+"."+what+".pprof") }
+	}
+	err = t.connect(ctx)
+	if err == nil && o.changes > 0 {
+		err = t.fanOut(ctx)
+	}
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = errors.Join(cause, err)
+		}
+		return sample{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return t.sample, nil
+}
+
+// measurement is a turn under way.
+type measurement struct {
+	sample
+	child   *child
+	swarm   *swarm
+	options *options
+	profile func(what string) string // path of a profile; nil: none
+}
+
+// connect connects all proxies.
+func (t *measurement) connect(ctx context.Context) error {
+	before, err := t.child.settle(ctx)
+	if err != nil {
+		return err
+	}
+	start, err := readCPU(t.child.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if t.options.changes == 0 {
+		err = t.startProfile("connect")
+	}
+	if err == nil {
+		err = t.swarm.connect(ctx, t.options.parallel)
+	}
+	t.connected = time.Since(began)
+	if err == nil {
+		err = t.child.awaitAcks(ctx, t.swarm.acks.Load)
+	}
+	if err != nil {
+		return err
+	}
+	if t.connectCPU, err = t.used(start); err != nil {
+		return err
+	}
+	t.endProfile()
+	m, err := readMemory(t.child.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	settled, err := t.child.settle(ctx)
+	if err != nil {
+		return err
+	}
+	t.peak, t.grown = less(m.peak, before), less(settled, before)
+	if t.profile != nil {
+		_, err = t.child.order(order{Do: "heap", Path: t.profile("heap")})
+	}
+	return err
+}
+
+// fanOut makes the changes.
+func (t *measurement) fanOut(ctx context.Context) error {
+	for n := 1; n <= warmUp; n++ {
+		if _, err := t.change(ctx, n); err != nil {
+			return err
+		}
+	}
+	acks, extra := t.swarm.acks.Load(), t.swarm.extra.Load()
+	carried, err := t.swarm.traffic()
+	if err == nil {
+		err = t.startProfile("cpu")
+	}
+	if err != nil {
+		return err
+	}
+	start, err := readCPU(t.child.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	for n := warmUp + 1; n <= warmUp+t.options.changes; n++ {
+		last, err := t.change(ctx, n)
+		if err != nil {
+			return fmt.Errorf("change %d: %w", n, err)
+		}
+		t.last = append(t.last, last)
+	}
+	if t.cpu, err = t.used(start); err != nil {
+		return err
+	}
+	t.endProfile()
+	t.extra = t.swarm.extra.Load() - extra
+	t.updates = t.swarm.acks.Load() - acks - t.extra
+	now, err := t.swarm.traffic()
+	t.traffic = now.since(carried)
+	return err
+}
+
+// change makes one change and returns how long it took to the last proxy. It
+// returns when the server has read all acknowledgements.
+func (t *measurement) change(ctx context.Context, n int) (time.Duration, error) {
+	w := t.swarm.expect(n)
+	if _, err := t.child.order(order{Do: "change", Change: n}); err != nil {
+		return 0, err
+	}
+	if err := t.swarm.await(ctx, w.done); err != nil {
+		return 0, fmt.Errorf("%d proxies have not got it: %w", w.missing.Load(), err)
+	}
+	if err := t.child.awaitAcks(ctx, t.swarm.acks.Load); err != nil {
+		return 0, err
+	}
+	return time.Duration(w.last.Load()), nil
+}
+
+// used returns the CPU time of the server since a reading.
+func (t *measurement) used(since cpu) (cpu, error) {
+	now, err := readCPU(t.child.cmd.Process.Pid)
+	return now.since(since), err
+}
+
+func (t *measurement) startProfile(what string) error {
+	if t.profile == nil {
+		return nil
+	}
+	_, err := t.child.order(order{Do: "profile", Path: t.profile(what)})
+	return err
+}
+
+// endProfile ends a profile; when none runs that does nothing.
+func (t *measurement) endProfile() {
+	if t.profile != nil {
+		_, _ = t.child.order(order{Do: "profile"}) // a dead process is found out next
+	}
+}
+
+// less is a-b, 0 when that is negative.
+func less(a, b uint64) uint64 {
+	if a < b {
+		return 0
+	}
+	return a - b
+}
