@@ -3,10 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -226,73 +224,6 @@ func (c *config) fill() {
 	}
 }
 
-var nodeIDPattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?$`)
-
-// check returns every mistake.
-func (c *config) check() []error {
-	var wrong []error
-	mistake := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
-	if !nodeIDPattern.MatchString(c.nodeID) {
-		mistake("--node-id: %q must be 1 to 63 letters, digits, '-', '.' or '_'", c.nodeID)
-	}
-	if net.ParseIP(c.bind) == nil {
-		mistake("--bind: %q is not an IP address", c.bind)
-	}
-	wrong = append(wrong, c.checkPorts()...)
-	if n := len(c.initialMembers); n > 0 && c.bootstrapExpect > n {
-		mistake("--bootstrap-expect: %d nodes expected of %d --initial-members", c.bootstrapExpect, n)
-	}
-	if c.bootstrapExpect > 1 && len(c.join) == 0 {
-		mistake("--bootstrap-expect: %d nodes need --join to find each other", c.bootstrapExpect)
-	}
-	if c.archiveOverflow != "block" && c.archiveOverflow != "gap" {
-		mistake("--archive-overflow: %q is neither block nor gap", c.archiveOverflow)
-	}
-	if c.archiveReplayWindow <= 0 {
-		mistake("--archive-replay-window: %s is not above 0", c.archiveReplayWindow)
-	}
-	if c.stopTimeout <= 0 {
-		mistake("--stop-timeout: %s is not above 0", c.stopTimeout)
-	}
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.logLevel) {
-		mistake("--log-level: %q is none of debug, info, warn, error", c.logLevel)
-	}
-	if c.logFormat != "json" && c.logFormat != "text" {
-		mistake("--log-format: %q is neither json nor text", c.logFormat)
-	}
-	if c.databaseURL == "" && c.databaseReadURL != "" {
-		mistake("--database-read-url: there is no --database-url")
-	}
-	if c.jwtSecret == "" && !c.insecure && !c.onLoopback() {
-		mistake("--bind: %s is reachable from other hosts and no JWT secret is set; set JWT_SECRET or --jwt-secret-file, or say --insecure", c.bind)
-	}
-	return wrong
-}
-
-func (c *config) checkPorts() []error {
-	var wrong []error
-	taken := map[int]string{}
-	for _, p := range []struct {
-		flag string
-		port int
-	}{
-		{"--http-port", c.httpPort},
-		{"--metrics-port", c.metricsPort},
-		{"--xds-port", c.xdsPort},
-		{"--raft-port", c.raftPort},
-		{"--gossip-port", c.gossipPort},
-	} {
-		if p.port < 1 || p.port > 65535 {
-			wrong = append(wrong, fmt.Errorf("%s: %d is not a port", p.flag, p.port))
-		}
-		if other, ok := taken[p.port]; ok {
-			wrong = append(wrong, fmt.Errorf("%s: %d is %s already", p.flag, p.port, other))
-		}
-		taken[p.port] = p.flag
-	}
-	return wrong
-}
-
 // onLoopback reports whether only this host can reach the node.
 func (c *config) onLoopback() bool {
 	ip := net.ParseIP(c.bind)
@@ -311,13 +242,4 @@ func hostname() string {
 		return "localhost"
 	}
 	return name
-}
-
-// usageError is a wrong command line or configuration: exit code 2.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "envoy-control-plane: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nenvoy-control-plane: "))
 }

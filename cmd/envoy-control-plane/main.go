@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -52,4 +54,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func commands() []*cobra.Command {
 	return []*cobra.Command{serveCommand(), devCommand(), migrateCommand(), healthCommand(), versionCommand()}
+}
+
+// usageError is a wrong command line or configuration: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "envoy-control-plane: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nenvoy-control-plane: "))
 }
