@@ -172,3 +172,33 @@ func TestRejectedListener(t *testing.T) {
 		})
 	}
 }
+
+func TestFleetComesAndGoes(t *testing.T) {
+	for _, sotw := range []bool{false, true} {
+		t.Run(fmt.Sprintf("sotw=%v", sotw), func(t *testing.T) {
+			c := startCluster(t, 1, "")
+			port := freePorts(t, 1)[0]
+			c.startEnvoy(bootstrap.Options{Proxy: "p", Fleet: "later", SotW: sotw})
+			eventually(t, 10*time.Second, "the proxy is known before its fleet", func() error {
+				row, err := c.proxy(0, "default", "p")
+				if err == nil && (row.Status != "connected" || row.Fleet != "later") {
+					err = fmt.Errorf("got %+v", row)
+				}
+				return err
+			})
+			c.ecpctl(0, fleetYAML(t, port, startUpstream(t, "one")), "apply", "-f", "-", "--fleet", "later", "--wait=20s")
+			eventually(t, 10*time.Second, "routing", func() error { return routed(port, "/", "one") })
+
+			c.ecpctl(1, "", "delete", "fleet", "later")
+			c.ecpctl(0, "", "delete", "fleet", "later", "--force")
+			for range 20 {
+				if err := routed(port, "/", "one"); err != nil {
+					t.Fatalf("a proxy of a deleted fleet lost its configuration: %v", err)
+				}
+				time.Sleep(25 * time.Millisecond)
+			}
+			c.ecpctl(0, fleetYAML(t, port, startUpstream(t, "two")), "apply", "-f", "-", "--fleet", "later", "--wait=20s")
+			eventually(t, 10*time.Second, "routing anew", func() error { return routed(port, "/", "two") })
+		})
+	}
+}
