@@ -13,9 +13,8 @@ import (
 
 // Times that a server process is given.
 const (
-	endWithin  = 10 * time.Second
-	settleWait = 300 * time.Millisecond
-	acksEvery  = 5 * time.Millisecond
+	endWithin = 10 * time.Second
+	acksEvery = 5 * time.Millisecond
 )
 
 // child is a server process.
@@ -36,7 +35,8 @@ func startChild(ctx context.Context, name string, o *options, stderr io.Writer) 
 	}
 	//nolint:gosec // it starts itself
 	cmd := exec.CommandContext(ctx, self, "server", name, "--protocol", string(o.protocol),
-		"--clusters", strconv.Itoa(o.clusters), "--endpoints", strconv.Itoa(o.endpoints))
+		"--clusters", strconv.Itoa(o.clusters), "--endpoints", strconv.Itoa(o.endpoints),
+		"--profiled="+strconv.FormatBool(o.profiled))
 	cmd.Stderr = stderr
 	cmd.WaitDelay = time.Second
 	in, err := cmd.StdinPipe()
@@ -88,12 +88,12 @@ func (c *child) order(o order) (answer, error) {
 }
 
 // settle makes the process idle and small, and returns its resident bytes.
-func (c *child) settle(ctx context.Context) (uint64, error) {
+func (c *child) settle(ctx context.Context, rest time.Duration) (uint64, error) {
 	for range 2 {
 		if _, err := c.order(order{Do: "settle"}); err != nil {
 			return 0, err
 		}
-		if err := pause(ctx, settleWait); err != nil {
+		if err := pause(ctx, rest); err != nil {
 			return 0, err
 		}
 	}

@@ -24,7 +24,7 @@ func (a *app) measure(ctx context.Context, benchmark string, o *options) error {
 	if o.profile != "" {
 		a.note("profiles: in %s", o.profile)
 		for _, name := range o.servers {
-			if _, err := turn(ctx, name, o, o.profile, a.err); err != nil {
+			if _, err := turn(ctx, name, o.forProfile(), a.err); err != nil {
 				return fmt.Errorf("profile: %w", err)
 			}
 		}
@@ -42,7 +42,7 @@ func (a *app) rounds(ctx context.Context, o *options) (map[string][]sample, erro
 			slices.Reverse(order)
 		}
 		for _, name := range order {
-			s, err := turn(ctx, name, o, "", a.err)
+			s, err := turn(ctx, name, o, a.err)
 			if err != nil {
 				return nil, fmt.Errorf("round %d: %w", round+1, err)
 			}

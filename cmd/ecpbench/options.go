@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// profiledChanges is how many changes a profile covers at least: with a few,
+// a hundred samples a second say little.
+const profiledChanges = 300
+
 // spareFiles are those that a process has open beside its connections.
 const spareFiles = 64
 
@@ -18,10 +22,12 @@ const spareFiles = 64
 type options struct {
 	protocol            protocol
 	clusters, endpoints int
+	// profiled has a server process note more of its allocations than is cheap.
+	profiled bool
 
 	streams, rounds, changes, parallel int
 	servers                            []string
-	timeout                            time.Duration
+	timeout, settle                    time.Duration
 	output, profile                    string
 }
 
@@ -30,6 +36,8 @@ func (o *options) addScene(f *pflag.FlagSet) {
 	f.StringVar((*string)(&o.protocol), "protocol", string(delta), "delta or sotw")
 	f.IntVar(&o.clusters, "clusters", 100, "clusters, each with endpoints of its own")
 	f.IntVar(&o.endpoints, "endpoints", 10, "endpoints of a cluster")
+	f.BoolVar(&o.profiled, "profiled", false, "note every few KiB that are allocated")
+	f.Lookup("profiled").Hidden = true
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -38,6 +46,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.rounds, "rounds", 5, "turns of each server")
 	f.IntVar(&o.parallel, "parallel", 256, "proxies that connect at a time")
 	f.StringSliceVar(&o.servers, "servers", serverNames(), "servers to measure; without b0 there are no ratios")
+	f.DurationVar(&o.settle, "settle", 300*time.Millisecond, "rest before a server's memory is read")
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "time for the whole run")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	f.StringVar(&o.profile, "profile", "",
@@ -71,8 +80,8 @@ func (o *options) check() error {
 	if o.output != "table" && o.output != "json" {
 		return misuse("--output is %q; it is table or json", o.output)
 	}
-	if o.timeout <= 0 {
-		return misuse("--timeout must be positive")
+	if o.timeout <= 0 || o.settle < 0 {
+		return misuse("--timeout must be positive, and --settle not negative")
 	}
 	if err := o.checkServers(); err != nil {
 		return err
@@ -106,6 +115,16 @@ func (o *options) checkFiles() error {
 		return misuse("--streams is %d, and a process may open %d files", o.streams, limit.Cur)
 	}
 	return nil
+}
+
+// forProfile are the options of the round that is profiled.
+func (o *options) forProfile() *options {
+	p := *o
+	p.profiled = true
+	if p.changes > 0 {
+		p.changes = min(max(p.changes, profiledChanges), maxChanges-warmUp)
+	}
+	return &p
 }
 
 // makeProfileDir makes the folder of the profiles, if there is to be one.

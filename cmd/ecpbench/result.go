@@ -73,7 +73,7 @@ func outcomeOf(name string, o *options, samples []sample) outcome {
 		median("server CPU", "s", samples, func(s sample) float64 { return s.connectCPU.total().Seconds() }),
 		median("server CPU, in the kernel", "s", samples, func(s sample) float64 { return s.connectCPU.system.Seconds() }),
 		median("server CPU per proxy", "us", samples, func(s sample) float64 { return micros(s.connectCPU.total()) / n }),
-		median("memory per proxy, peak", "KB", samples, func(s sample) float64 { return float64(s.peak) / 1024 / n }),
+		median("memory per proxy, peak", "KiB", samples, func(s sample) float64 { return float64(s.peak) / 1024 / n }),
 		memoryFigure(samples, n),
 	}
 	return out
@@ -102,7 +102,7 @@ func fanoutFigures(samples []sample) []figure {
 }
 
 func memoryFigure(samples []sample, streams float64) figure {
-	return median("memory per idle proxy", "KB", samples, func(s sample) float64 { return float64(s.grown) / 1024 / streams })
+	return median("memory per idle proxy", "KiB", samples, func(s sample) float64 { return float64(s.grown) / 1024 / streams })
 }
 
 // compare adds the ratios to one of the servers.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"runtime"
 
 	"github.com/spf13/cobra"
 )
@@ -106,6 +107,9 @@ func (a *app) serverCommand() *cobra.Command {
 			return err
 		}
 		a.started = true
+		if o.profiled {
+			runtime.MemProfileRate = 8 << 10
+		}
 		b, err := newBackend(args[0], o.protocol, newScene(o.clusters, o.endpoints))
 		if err != nil {
 			return err

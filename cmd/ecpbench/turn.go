@@ -25,9 +25,9 @@ type sample struct {
 	last           []time.Duration // until the last proxy had each change
 }
 
-// turn measures one server, from its start to its end. With a folder for
-// profiles it writes those as well.
-func turn(ctx context.Context, name string, o *options, profiles string, stderr io.Writer) (sample, error) {
+// turn measures one server, from its start to its end. Profiles are written
+// when that is wanted.
+func turn(ctx context.Context, name string, o *options, stderr io.Writer) (sample, error) {
 	// However the turn ends, the process does.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -38,8 +38,8 @@ func turn(ctx context.Context, name string, o *options, profiles string, stderr 
 	defer c.stop()
 	t := &measurement{child: c, options: o, swarm: newSwarm(o, c.address)}
 	defer t.swarm.close()
-	if profiles != "" {
-		t.profile = func(what string) string { return filepath.Join(profiles, name+"."+what+".pprof") }
+	if o.profiled {
+		t.profile = func(what string) string { return filepath.Join(o.profile, name+"."+what+".pprof") }
 	}
 	err = t.connect(ctx)
 	if err == nil && o.changes > 0 {
@@ -65,7 +65,7 @@ type measurement struct {
 
 // connect connects all proxies.
 func (t *measurement) connect(ctx context.Context) error {
-	before, err := t.child.settle(ctx)
+	before, err := t.child.settle(ctx, t.options.settle)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (t *measurement) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	settled, err := t.child.settle(ctx)
+	settled, err := t.child.settle(ctx, t.options.settle)
 	if err != nil {
 		return err
 	}
