@@ -36,7 +36,7 @@ func (o *options) addScene(f *pflag.FlagSet) {
 	f.StringVar((*string)(&o.protocol), "protocol", string(delta), "delta or sotw")
 	f.IntVar(&o.clusters, "clusters", 100, "clusters, each with endpoints of its own")
 	f.IntVar(&o.endpoints, "endpoints", 10, "endpoints of a cluster")
-	f.BoolVar(&o.profiled, "profiled", false, "note every few KiB that are allocated")
+	f.BoolVar(&o.profiled, "profiled", false, "take more samples of what is allocated")
 	f.Lookup("profiled").Hidden = true
 }
 

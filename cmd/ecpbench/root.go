@@ -108,7 +108,7 @@ func (a *app) serverCommand() *cobra.Command {
 		}
 		a.started = true
 		if o.profiled {
-			runtime.MemProfileRate = 8 << 10
+			runtime.MemProfileRate = 64 << 10
 		}
 		b, err := newBackend(args[0], o.protocol, newScene(o.clusters, o.endpoints))
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -65,6 +66,7 @@ func (r *result) table(w io.Writer) {
 		}
 		row(cells)
 	}
+	row(r.spread())
 	if r.Changes == 0 {
 		return
 	}
@@ -74,6 +76,18 @@ func (r *result) table(w io.Writer) {
 	}
 	row(updates)
 	row(extra)
+}
+
+// spread is how far apart the rounds were in the server's CPU: on a machine
+// that does nothing else, not far.
+func (r *result) spread() []string {
+	at := slices.IndexFunc(r.Servers[0].Figures, func(f figure) bool { return strings.HasPrefix(f.Name, "server CPU") })
+	cells := []string{"server CPU, lowest to highest round", r.Servers[0].Figures[at].Unit}
+	for _, o := range r.Servers {
+		rounds := o.Figures[at].Rounds
+		cells = append(cells, short(slices.Min(rounds))+"-"+short(slices.Max(rounds)))
+	}
+	return cells
 }
 
 // compared are the servers that have ratios to show.
