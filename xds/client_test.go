@@ -32,6 +32,7 @@ type response struct {
 	removed             []string
 	versions            map[string]string
 	bodies              map[string]proto.Message
+	aliases             map[string][]string // delta
 }
 
 func (r *response) String() string {
@@ -104,7 +105,7 @@ func (c *client) read() {
 }
 
 func (c *client) receive() (*response, error) {
-	r := &response{versions: map[string]string{}, bodies: map[string]proto.Message{}}
+	r := &response{versions: map[string]string{}, bodies: map[string]proto.Message{}, aliases: map[string][]string{}}
 	if !c.delta {
 		m := &discoveryv3.DiscoveryResponse{}
 		if err := c.stream.RecvMsg(m); err != nil {
@@ -123,8 +124,12 @@ func (c *client) receive() (*response, error) {
 	}
 	r.url, r.nonce, r.removed = m.TypeUrl, m.Nonce, m.RemovedResources
 	for _, x := range m.Resources {
-		r.add(x.Name, x.Resource)
-		r.versions[x.Name] = x.Version
+		if x.Resource == nil {
+			r.names = append(r.names, x.Name)
+		} else {
+			r.add(x.Name, x.Resource)
+		}
+		r.versions[x.Name], r.aliases[x.Name] = x.Version, x.Aliases
 	}
 	slices.Sort(r.names)
 	return r, nil

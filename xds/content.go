@@ -17,8 +17,8 @@ type content struct {
 	kind *kind
 	// items are sorted by name.
 	items []*item
-	// whole contents belong to a wildcard: what is not among the items does
-	// not exist. Else only the names among the items are spoken of.
+	// whole contents belong to a wildcard, or hold all that the proxy is to
+	// have on demand: what is not among the items does not exist for it. Else only the names among the items are spoken of.
 	whole bool
 	// base is the content of the state that a content for one step of a
 	// change was derived from; itself when it was not derived.

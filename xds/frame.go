@@ -114,15 +114,20 @@ func (e *encoder) partial(f *frame) []byte {
 
 // names returns the names that a frame speaks of.
 func (f *frame) names() []string {
-	names := make([]string, 0, len(f.diff.changed)+len(f.diff.removed))
+	names := make([]string, 0, len(f.diff.changed)+len(f.diff.removed)+len(f.diff.missed))
 	for _, i := range f.diff.changed {
+		names = append(names, i.name)
+	}
+	for _, i := range f.diff.missed {
 		names = append(names, i.name)
 	}
 	return append(names, f.diff.removed...)
 }
 
 func (f *frame) speaksOf(name string) bool {
-	return find(f.diff.changed, name) != nil || slices.Contains(f.diff.removed, name)
+	return find(f.diff.changed, name) != nil || slices.Contains(f.diff.removed, name) ||
+		slices.ContainsFunc(f.diff.changed, func(i *item) bool { return slices.Contains(i.asked, name) }) ||
+		find(f.diff.missed, name) != nil
 }
 
 // version is how a frame's content is called in reports: version_info in the

@@ -136,7 +136,7 @@ func splitStar(names []string) ([]string, bool) {
 func (st *stream) forceAsked(t *subscribed, plus, minus []string) {
 	var again []string
 	for _, name := range plus {
-		if t.sent.find(name) != nil {
+		if t.kind.onDemand || t.sent.find(name) != nil {
 			again = append(again, name)
 		}
 		if t.parked != nil && t.parked.speaksOf(name) {
@@ -160,12 +160,15 @@ func (st *stream) begin(t *subscribed, initial []named) {
 	slices.SortFunc(initial, func(a, b named) int { return strings.Compare(a.name, b.name) })
 	items := make([]*item, 0, len(initial))
 	for i, n := range initial {
-		if i > 0 && n.name == initial[i-1].name || !t.sub.wildcard && !t.sub.has(n.name) {
+		if i > 0 && n.name == initial[i-1].name || !t.sub.wildcard && !t.kind.onDemand && !t.sub.has(n.name) {
 			continue
+		}
+		if t.kind.onDemand && n.version == "" {
+			continue // told that it leads nowhere, and to be told again
 		}
 		items = append(items, &item{name: n.name, version: n.version, hash: versionHash(n.version), state: claimed})
 	}
-	t.sent = newContent(t.kind, items, t.sub.wildcard)
+	t.sent = newContent(t.kind, items, t.sub.wildcard || t.kind.onDemand)
 	t.sent.private, t.resumed = true, true
 	if t.kind.isEndpoints() {
 		t.force(st.touched)

@@ -23,6 +23,8 @@ type item struct {
 
 	body    []byte
 	aliases []string
+	// asked are the subscribed names that it answers for, of kinds on demand.
+	asked []string
 	// services are the endpoints that a cluster asks for.
 	services []string
 	// binds are the addresses that a listener occupies.

@@ -180,8 +180,13 @@ func (g *gates) offer(t *subscribed, hold, open bool) *message {
 	}
 	st := g.stream
 	f := st.due(t, hold)
-	if f == nil || !open {
+	switch {
+	case f == nil:
 		return nil
+	case open:
+		return st.take(t, f, g.now)
+	case st.protocol == delta && len(f.diff.missed) > 0:
+		return st.takeMissed(t, f.diff.missed, g.now)
 	}
-	return st.take(t, f, g.now)
+	return nil
 }

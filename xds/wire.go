@@ -55,12 +55,18 @@ func (e *encoder) delta(f *frame) []byte {
 	for _, n := range f.diff.removed {
 		size += len(n) + 8
 	}
+	for _, i := range f.diff.missed {
+		size += 2*len(i.name) + 24
+	}
 	b := make([]byte, 0, size)
 	b = appendString(b, responseVersion, f.to.digest())
 	for _, i := range f.diff.changed {
 		b = protowire.AppendTag(b, responseResources, protowire.BytesType)
 		b = protowire.AppendVarint(b, uint64(resourceSize(i, url)))
 		b = appendResource(b, i, url)
+	}
+	for _, i := range f.diff.missed {
+		b = appendMissed(b, i.name)
 	}
 	b = appendString(b, responseType, url)
 	for _, n := range f.diff.removed {
@@ -115,4 +121,13 @@ func appendResource(b []byte, i *item, url string) []byte {
 		b = appendString(b, resourceAliases, a)
 	}
 	return b
+}
+
+// appendMissed adds the Resource of a name that leads nowhere: the name, also
+// as an alias, and nothing else.
+func appendMissed(b []byte, name string) []byte {
+	b = protowire.AppendTag(b, responseResources, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(stringSize(resourceName, name)+stringSize(resourceAliases, name)))
+	b = appendString(b, resourceName, name)
+	return appendString(b, resourceAliases, name)
 }
