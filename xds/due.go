@@ -41,7 +41,7 @@ func (st *stream) takeMissed(t *subscribed, missed []*item, now time.Time) *mess
 		names.names = append(names.names, i.name)
 	}
 	owed, refresh, forced := t.owed, t.refresh, t.forced
-	m := st.take(t, st.server.encoder.frame(st.protocol, t.sent, to, names, false), now)
+	m := st.take(t, st.server.encoder.frame(to, frameKey{st.protocol, t.sent, names, false, st.ttl}), now)
 	t.owed, t.refresh = owed, refresh
 	if forced != nil {
 		t.force(&subscription{names: without(forced.names, names.names)})
@@ -87,7 +87,7 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 	must := t.owed || t.refresh && t.kind.full
 	if c.frame == nil || c.from != from || c.to != to || c.forced != t.forced || c.must != must {
 		*c = candidate{from, to, t.forced, must, nil}
-		c.frame = st.server.encoder.frame(st.protocol, from, to, t.forced, must)
+		c.frame = st.server.encoder.frame(to, frameKey{st.protocol, from, t.forced, must, st.ttl})
 	}
 	if c.frame.body == nil {
 		st.settle(t, to)

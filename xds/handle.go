@@ -184,6 +184,14 @@ func (st *stream) answer(t *subscribed, r *request) bool {
 	f, prior, now := t.out, t.prior, time.Now()
 	st.unacked -= len(f.body)
 	t.out, t.prior, t.lastNonce, t.lastNack = nil, nil, t.outNonce, r.rejected
+	if f.beat {
+		if r.rejected {
+			st.beatRejected(t, f, r)
+		} else {
+			t.kind.metrics.acks.Inc()
+		}
+		return true
+	}
 	if r.rejected {
 		st.nack(t, f, prior, r, now)
 		return true
@@ -191,6 +199,9 @@ func (st *stream) answer(t *subscribed, r *request) bool {
 	t.kind.metrics.acks.Inc()
 	t.kind.metrics.pushToAck.Observe(now.Sub(t.outAt).Seconds())
 	t.lastAcked, t.ackedAt = f.version(), now
+	if !t.resumed && (t.acked == nil || t.acked.ttl == 0) {
+		t.beatAt = t.outAt.UnixNano()
+	}
 	st.accept(t, f.to)
 	return true
 }
