@@ -32,6 +32,8 @@ type response struct {
 	removed             []string
 	versions            map[string]string
 	bodies              map[string]proto.Message
+	aliases             map[string][]string // delta
+	ttls                map[string]time.Duration
 }
 
 func (r *response) String() string {
@@ -104,7 +106,7 @@ func (c *client) read() {
 }
 
 func (c *client) receive() (*response, error) {
-	r := &response{versions: map[string]string{}, bodies: map[string]proto.Message{}}
+	r := &response{versions: map[string]string{}, bodies: map[string]proto.Message{}, aliases: map[string][]string{}, ttls: map[string]time.Duration{}}
 	if !c.delta {
 		m := &discoveryv3.DiscoveryResponse{}
 		if err := c.stream.RecvMsg(m); err != nil {
@@ -123,8 +125,15 @@ func (c *client) receive() (*response, error) {
 	}
 	r.url, r.nonce, r.removed = m.TypeUrl, m.Nonce, m.RemovedResources
 	for _, x := range m.Resources {
-		r.add(x.Name, x.Resource)
-		r.versions[x.Name] = x.Version
+		if x.Resource == nil {
+			r.names = append(r.names, x.Name)
+		} else {
+			r.add(x.Name, x.Resource)
+		}
+		if x.Ttl != nil {
+			r.ttls[x.Name] = x.Ttl.AsDuration()
+		}
+		r.versions[x.Name], r.aliases[x.Name] = x.Version, x.Aliases
 	}
 	slices.Sort(r.names)
 	return r, nil
@@ -135,6 +144,14 @@ func (r *response) add(name string, a *anypb.Any) {
 	m, err := a.UnmarshalNew()
 	if err != nil {
 		panic(err)
+	}
+	if w, ok := m.(*discoveryv3.Resource); ok {
+		if w.Version == "" || w.Ttl == nil || w.Resource == nil {
+			panic("a wrapper without a need")
+		}
+		r.ttls[w.Name] = w.Ttl.AsDuration()
+		r.add(w.Name, w.Resource)
+		return
 	}
 	if name == "" {
 		switch m := m.(type) {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -17,14 +18,16 @@ type content struct {
 	kind *kind
 	// items are sorted by name.
 	items []*item
-	// whole contents belong to a wildcard: what is not among the items does
-	// not exist. Else only the names among the items are spoken of.
+	// whole contents belong to a wildcard, or hold all that the proxy is to
+	// have on demand: what is not among the items does not exist for it. Else only the names among the items are spoken of.
 	whole bool
 	// base is the content of the state that a content for one step of a
 	// change was derived from; itself when it was not derived.
 	base *content
 	// private contents belong to one stream and remember no frames.
 	private bool
+	// ttl is the shortest time to live among the items, 0 when none has one.
+	ttl time.Duration
 
 	// of is the newest set that the content is true of; nil for endpoints
 	// and for derived contents.
@@ -37,12 +40,18 @@ type content struct {
 	retired bool
 	frames  map[frameKey]*frame
 	unions  map[*content]*content
-	fullOut []byte
+	fullOut map[bool][]byte // with times to live, without
+	beats   map[beatKey]*frame
 }
 
 func newContent(k *kind, items []*item, whole bool) *content {
 	c := &content{kind: k, items: items, whole: whole}
 	c.base = c
+	for _, i := range items {
+		if i.ttl > 0 && (c.ttl == 0 || i.ttl < c.ttl) {
+			c.ttl = i.ttl
+		}
+	}
 	return c
 }
 
@@ -104,7 +113,7 @@ func newest(items []*item) string {
 func (c *content) retire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.retired, c.frames, c.unions, c.fullOut = true, nil, nil, nil
+	c.retired, c.frames, c.unions, c.fullOut, c.beats = true, nil, nil, nil, nil
 }
 
 // maxRemembered bounds the derived contents and frames of one content.

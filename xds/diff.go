@@ -7,9 +7,11 @@ type diff struct {
 	changed []*item
 	// removed names include those that were asked for and are not there.
 	removed []string
+	// missed are names asked for on demand that lead nowhere.
+	missed []*item
 }
 
-func (d diff) empty() bool { return len(d.changed) == 0 && len(d.removed) == 0 }
+func (d diff) empty() bool { return len(d.changed)+len(d.removed)+len(d.missed) == 0 }
 
 // compare returns what leads from one content (nil: nothing) to another.
 // Forced names are part of it even when they have not changed.
@@ -25,7 +27,9 @@ func compare(from, to *content, forced *subscription) diff {
 			}
 		case now.state == doubtful:
 			// Parked: not to be sent.
-		case had != nil && now.sameAs(had) && !forced.has(now.name):
+		case had != nil && now.sameAs(had) && !forced.asks(now):
+		case now.state == absent && to.kind.onDemand:
+			d.missed = append(d.missed, now)
 		case now.state == absent:
 			d.removed = append(d.removed, now.name)
 		default:
@@ -40,8 +44,16 @@ func compare(from, to *content, forced *subscription) diff {
 
 // tellMissing adds the forced names that neither content knows.
 func (d *diff) tellMissing(from, to *content, forced *subscription) {
+	answered := map[string]struct{}{}
+	if to.kind.onDemand {
+		for _, i := range to.items {
+			for _, name := range i.asked {
+				answered[name] = struct{}{}
+			}
+		}
+	}
 	for _, name := range forced.names {
-		if to.find(name) == nil && from.find(name) == nil {
+		if _, ok := answered[name]; !ok && to.find(name) == nil && from.find(name) == nil {
 			d.removed = append(d.removed, name)
 		}
 	}
@@ -68,6 +80,11 @@ func (d diff) changedIn(c *content) bool {
 	}
 	for _, name := range d.removed {
 		if now := c.find(name); now != nil && now.state != absent {
+			return true
+		}
+	}
+	for _, i := range d.missed {
+		if now := c.find(i.name); now == nil || now.state != absent {
 			return true
 		}
 	}

@@ -27,6 +27,28 @@ func (st *stream) take(t *subscribed, f *frame, now time.Time) *message {
 	return &message{frame: f, nonce: t.outNonce}
 }
 
+// takeMissed tells of names that lead nowhere, for which requests wait in the
+// proxy, ahead of what waits at a gate: nothing depends on them.
+func (st *stream) takeMissed(t *subscribed, missed []*item, now time.Time) *message {
+	var had []*item
+	if t.sent != nil {
+		had = t.sent.items
+	}
+	to := newContent(t.kind, overlay(had, missed), true)
+	to.private = true
+	names := &subscription{}
+	for _, i := range missed {
+		names.names = append(names.names, i.name)
+	}
+	owed, refresh, forced := t.owed, t.refresh, t.forced
+	m := st.take(t, st.server.encoder.frame(to, frameKey{st.protocol, t.sent, names, false, st.ttl}), now)
+	t.owed, t.refresh = owed, refresh
+	if forced != nil {
+		t.force(&subscription{names: without(forced.names, names.names)})
+	}
+	return m
+}
+
 // resend forces the endpoints of clusters that were just sent: Envoy waits
 // for them again, whether they changed or not. They are remembered for when it
 // has yet to ask.
@@ -65,7 +87,7 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 	must := t.owed || t.refresh && t.kind.full
 	if c.frame == nil || c.from != from || c.to != to || c.forced != t.forced || c.must != must {
 		*c = candidate{from, to, t.forced, must, nil}
-		c.frame = st.server.encoder.frame(st.protocol, from, to, t.forced, must)
+		c.frame = st.server.encoder.frame(to, frameKey{st.protocol, from, t.forced, must, st.ttl})
 	}
 	if c.frame.body == nil {
 		st.settle(t, to)

@@ -85,6 +85,9 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 		if n := len(f.server.hub.groups) + len(f.server.hub.scopes) + len(f.server.hub.byService); n != 0 {
 			t.Errorf("%d groups and scopes left", n)
 		}
+		if n := len(f.server.beats.of) + len(f.server.beats.due); n != 0 {
+			t.Errorf("%d heartbeats left", n)
+		}
 	})
 	return f
 }

@@ -28,6 +28,7 @@ type frameKey struct {
 	from     *content
 	forced   *subscription
 	must     bool // also when there is nothing to say
+	ttl      bool // the proxy takes times to live
 }
 
 // frame is one response, encoded once and shared by the streams that are due
@@ -41,6 +42,9 @@ type frame struct {
 	body []byte
 	// services are asked for by the clusters that the frame changes.
 	services *subscription
+	// ttl: times to live are in it. beat: it is a heartbeat, which only renews
+	// them; bare: and leaves the bodies out.
+	ttl, beat, bare bool
 
 	// doubts are what proxies may have after they rejected the frame, by what
 	// they had before; guarded by to.mu.
@@ -54,16 +58,16 @@ type encoder struct {
 }
 
 // frame returns the response that leads a stream to `to`, from the content
-// that it has (nil: nothing). Empty responses are made when must is set.
-func (e *encoder) frame(p protocol, from, to *content, forced *subscription, must bool) *frame {
-	key := frameKey{p, from, forced, must}
+// that it has (nil: nothing).
+func (e *encoder) frame(to *content, key frameKey) *frame {
+	key.ttl = key.ttl && to.ttl > 0
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	if f, ok := to.frames[key]; ok {
 		return f
 	}
-	f := e.encode(p, from, to, forced, must)
-	if !to.retired && !to.private && (from == nil || !from.private) {
+	f := e.encode(to, key)
+	if !to.retired && !to.private && (key.from == nil || !key.from.private) {
 		if to.frames == nil || len(to.frames) >= maxRemembered {
 			to.frames = map[frameKey]*frame{}
 		}
@@ -73,8 +77,9 @@ func (e *encoder) frame(p protocol, from, to *content, forced *subscription, mus
 }
 
 // encode makes a frame; to.mu is held.
-func (e *encoder) encode(p protocol, from, to *content, forced *subscription, must bool) *frame {
-	f := &frame{protocol: p, to: to, diff: compare(from, to, forced)}
+func (e *encoder) encode(to *content, key frameKey) *frame {
+	p, must := key.protocol, key.must
+	f := &frame{protocol: p, to: to, ttl: key.ttl, diff: compare(key.from, to, key.forced)}
 	if to.kind.url == fsm.TypeCluster {
 		if names := f.diff.services(); len(names) > 0 {
 			f.services = &subscription{names: names}
@@ -84,11 +89,7 @@ func (e *encoder) encode(p protocol, from, to *content, forced *subscription, mu
 	case p == delta && (must || !f.diff.empty()):
 		f.body = e.delta(f)
 	case p == stateOfTheWorld && to.kind.full && (must || !f.diff.empty()):
-		if to.fullOut == nil {
-			to.fullOut = e.state(to, to.items, nil)
-			e.metrics.encoded.Inc()
-		}
-		f.body = to.fullOut
+		f.body = e.whole(to, key.ttl)
 		return f
 	case p == stateOfTheWorld && !to.kind.full:
 		f.body = e.partial(f)
@@ -97,6 +98,22 @@ func (e *encoder) encode(p protocol, from, to *content, forced *subscription, mu
 		e.metrics.encoded.Inc()
 	}
 	return f
+}
+
+// whole makes the response that holds all of a content, for types of which
+// each does; to.mu is held.
+func (e *encoder) whole(to *content, ttl bool) []byte {
+	b, ok := to.fullOut[ttl]
+	if ok {
+		return b
+	}
+	b = e.state(to, to.items, nil, ttl)
+	e.metrics.encoded.Inc()
+	if to.fullOut == nil {
+		to.fullOut = map[bool][]byte{}
+	}
+	to.fullOut[ttl] = b
+	return b
 }
 
 // partial makes the response for types of which a response may hold only what
@@ -109,20 +126,25 @@ func (e *encoder) partial(f *frame) []byte {
 	if len(f.diff.changed)+len(gone) == 0 {
 		return nil
 	}
-	return e.state(f.to, f.diff.changed, gone)
+	return e.state(f.to, f.diff.changed, gone, f.ttl)
 }
 
 // names returns the names that a frame speaks of.
 func (f *frame) names() []string {
-	names := make([]string, 0, len(f.diff.changed)+len(f.diff.removed))
+	names := make([]string, 0, len(f.diff.changed)+len(f.diff.removed)+len(f.diff.missed))
 	for _, i := range f.diff.changed {
+		names = append(names, i.name)
+	}
+	for _, i := range f.diff.missed {
 		names = append(names, i.name)
 	}
 	return append(names, f.diff.removed...)
 }
 
 func (f *frame) speaksOf(name string) bool {
-	return find(f.diff.changed, name) != nil || slices.Contains(f.diff.removed, name)
+	return find(f.diff.changed, name) != nil || slices.Contains(f.diff.removed, name) ||
+		slices.ContainsFunc(f.diff.changed, func(i *item) bool { return slices.Contains(i.asked, name) }) ||
+		find(f.diff.missed, name) != nil
 }
 
 // version is how a frame's content is called in reports: version_info in the

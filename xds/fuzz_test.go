@@ -3,6 +3,7 @@ package xds
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,7 +44,8 @@ func offline(t testing.TB) (*Server, *fsm.State) {
 	for _, c := range []*fsmpb.Command{
 		{Op: &fsmpb.Command_PutFleet{PutFleet: &fsmpb.PutFleet{Tenant: "default", Name: "web"}}},
 		{Op: &fsmpb.Command_ChangeFleet{ChangeFleet: &fsmpb.ChangeFleet{Tenant: "default", Fleet: "web", Upsert: []*fsmpb.Resource{
-			cluster(t, "a", 1), cluster(t, "b", 1), listener(t, "l", 80), route(t, "r", "a"),
+			cluster(t, "a", 1), living(cluster(t, "b", 1), minBeat), listener(t, "l", 80), route(t, "r", "a"),
+			virtualHost(t, "r", "web", "a.com", "*.a.com"), virtualHost(t, "r", "rest", "*"),
 		}}}},
 	} {
 		next, _, _ := st.Apply(st.Index()+1, &fsmpb.Entry{Commands: []*fsmpb.Command{c}})
@@ -68,6 +70,12 @@ func FuzzRequests(f *testing.F) {
 	for _, m := range state {
 		add(0, m)
 	}
+	for _, names := range [][]string{{"r/a.com"}, {"r/b.a.com", "r/web", "r/c.x"}, {"*", "q/a.com"}} {
+		changes = append(changes, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: fsm.TypeVirtualHost, ResourceNamesSubscribe: names})
+	}
+	changes = append(changes, &discoveryv3.DeltaDiscoveryRequest{
+		TypeUrl: fsm.TypeVirtualHost, ResourceNamesUnsubscribe: []string{"*", "r/web", "r/a.com"},
+	})
 	for _, m := range changes {
 		add(1, m)
 	}
@@ -78,7 +86,7 @@ func FuzzRequests(f *testing.F) {
 		if isDelta {
 			p = delta
 		}
-		stream := &stream{server: s, rpc: w, number: 1, protocol: p, id: Identity{"default", "web", "p"}, since: time.Now()}
+		stream := &stream{server: s, rpc: w, number: 1, protocol: p, id: Identity{"default", "web", "p"}, since: time.Now(), ttl: true}
 		stream.scope = s.hub.join(fleetKey{"default", "web"}, stream)
 		for n := 1; len(input) >= 2; n++ {
 			size := min(int(binary.BigEndian.Uint16(input)), len(input)-2)
@@ -94,7 +102,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		stream.checkSent(t, w)
 		stream.close()
-		if s.subs.len()+len(s.hub.groups)+len(s.hub.scopes)+len(s.hub.byService) != 0 {
+		if s.subs.len()+len(s.hub.groups)+len(s.hub.scopes)+len(s.hub.byService)+len(s.beats.of) != 0 {
 			t.Fatal("something is left of the stream")
 		}
 	})
@@ -104,7 +112,10 @@ func FuzzRequests(f *testing.F) {
 func change(t *testing.T, s *Server, st *fsm.State, n int) *fsm.State {
 	c := &fsmpb.Command{Op: &fsmpb.Command_ChangeFleet{ChangeFleet: &fsmpb.ChangeFleet{
 		Tenant: "default", Fleet: "web", Mode: fsmpb.ChangeFleet_REPLACE, Force: true,
-		Upsert: []*fsmpb.Resource{cluster(t, string(rune('a'+n%3)), n), listener(t, "l", 80+n%2), route(t, "r", "a")},
+		Upsert: []*fsmpb.Resource{
+			cluster(t, string(rune('a'+n%3)), n), listener(t, "l", 80+n%2), living(route(t, "r", "a"), minBeat),
+			virtualHost(t, "r", "web", "a.com", string(rune('a'+n%2))+".*"),
+		},
 	}}}
 	next, _, _ := st.Apply(st.Index()+1, &fsmpb.Entry{Commands: []*fsmpb.Command{c}})
 	s.hub.spread(work{state: next, fleets: map[fleetKey]struct{}{{"default", "web"}: {}}})
@@ -134,6 +145,17 @@ func (st *stream) checkSent(t *testing.T, w *wire) {
 		}
 		if err := proto.Unmarshal(b, m); err != nil {
 			t.Fatalf("a response does not decode: %v", err)
+		}
+		d, ok := m.(*discoveryv3.DeltaDiscoveryResponse)
+		if !ok {
+			continue
+		}
+		names := slices.Clone(d.RemovedResources)
+		for _, r := range d.Resources {
+			names = append(names, r.Name)
+		}
+		if n := len(names); len(sortedSet(names)) != n {
+			t.Fatalf("a response speaks twice of one name: %v", d)
 		}
 	}
 }

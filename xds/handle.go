@@ -136,7 +136,7 @@ func splitStar(names []string) ([]string, bool) {
 func (st *stream) forceAsked(t *subscribed, plus, minus []string) {
 	var again []string
 	for _, name := range plus {
-		if t.sent.find(name) != nil {
+		if t.kind.onDemand || t.sent.find(name) != nil {
 			again = append(again, name)
 		}
 		if t.parked != nil && t.parked.speaksOf(name) {
@@ -160,12 +160,15 @@ func (st *stream) begin(t *subscribed, initial []named) {
 	slices.SortFunc(initial, func(a, b named) int { return strings.Compare(a.name, b.name) })
 	items := make([]*item, 0, len(initial))
 	for i, n := range initial {
-		if i > 0 && n.name == initial[i-1].name || !t.sub.wildcard && !t.sub.has(n.name) {
+		if i > 0 && n.name == initial[i-1].name || !t.sub.wildcard && !t.kind.onDemand && !t.sub.has(n.name) {
 			continue
+		}
+		if t.kind.onDemand && n.version == "" {
+			continue // told that it leads nowhere, and to be told again
 		}
 		items = append(items, &item{name: n.name, version: n.version, hash: versionHash(n.version), state: claimed})
 	}
-	t.sent = newContent(t.kind, items, t.sub.wildcard)
+	t.sent = newContent(t.kind, items, t.sub.wildcard || t.kind.onDemand)
 	t.sent.private, t.resumed = true, true
 	if t.kind.isEndpoints() {
 		t.force(st.touched)
@@ -181,6 +184,14 @@ func (st *stream) answer(t *subscribed, r *request) bool {
 	f, prior, now := t.out, t.prior, time.Now()
 	st.unacked -= len(f.body)
 	t.out, t.prior, t.lastNonce, t.lastNack = nil, nil, t.outNonce, r.rejected
+	if f.beat {
+		if r.rejected {
+			st.beatRejected(t, f, r)
+		} else {
+			t.kind.metrics.acks.Inc()
+		}
+		return true
+	}
 	if r.rejected {
 		st.nack(t, f, prior, r, now)
 		return true
@@ -188,6 +199,9 @@ func (st *stream) answer(t *subscribed, r *request) bool {
 	t.kind.metrics.acks.Inc()
 	t.kind.metrics.pushToAck.Observe(now.Sub(t.outAt).Seconds())
 	t.lastAcked, t.ackedAt = f.version(), now
+	if !t.resumed && (t.acked == nil || t.acked.ttl == 0) {
+		t.beatAt = t.outAt.UnixNano()
+	}
 	st.accept(t, f.to)
 	return true
 }

@@ -20,7 +20,18 @@ type hello struct {
 	build    string
 	locality *fsmpb.Locality
 	labels   map[string]string
+	// ttl: it takes times to live. wrapped: and, in the state of the world,
+	// resources in the wrapper that carries them.
+	ttl, wrapped bool
 }
+
+// Client features. The protocol's documentation has the second under both
+// names.
+const (
+	featureTTL        = "xds.config.supports-resource-ttl"
+	featureWrapped    = "xds.config.supports-resource-in-sotw"
+	featureWrappedToo = "xds.config.resource-in-sotw"
+)
 
 // Bounds of what becomes part of the replicated state.
 const (
@@ -99,6 +110,14 @@ func helloOf(node *corev3.Node) *hello {
 	h := &hello{build: buildOf(node), labels: map[string]string{}}
 	if l := node.GetLocality(); l != nil {
 		h.locality = &fsmpb.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone}
+	}
+	for _, feature := range node.GetClientFeatures() {
+		switch feature {
+		case featureTTL:
+			h.ttl = true
+		case featureWrapped, featureWrappedToo:
+			h.wrapped = true
+		}
 	}
 	labels := node.GetMetadata().GetFields()["labels"].GetStructValue().GetFields()
 	for k, v := range labels {

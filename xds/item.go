@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -21,8 +22,15 @@ type item struct {
 	index uint64
 	state itemState
 
-	body    []byte
+	body []byte
+	// ttl is how long a proxy keeps it without hearing of it, 0 for ever;
+	// ttlField the same as a field of a Resource.
+	ttl      time.Duration
+	ttlField []byte
+
 	aliases []string
+	// asked are the subscribed names that it answers for, of kinds on demand.
+	asked []string
 	// services are the endpoints that a cluster asks for.
 	services []string
 	// binds are the addresses that a listener occupies.
@@ -51,6 +59,9 @@ func (i *item) sameAs(o *item) bool {
 	if i.state == doubtful || o.state == doubtful {
 		return false
 	}
+	if (i.ttl > 0 || o.ttl > 0) && i.version != o.version {
+		return false // heartbeats name the version that the proxy was sent
+	}
 	return (i.state == absent) == (o.state == absent) && i.hash == o.hash
 }
 
@@ -63,6 +74,10 @@ func itemOf(r *fsmpb.Resource) *item {
 	i := &item{
 		name: r.Name, version: r.Version, hash: versionHash(r.Version), index: r.Index,
 		body: r.Body, aliases: r.Aliases, binds: r.Binds,
+	}
+	if r.TtlMs > 0 {
+		i.ttl = time.Duration(r.TtlMs) * time.Millisecond
+		i.ttlField = ttlField(i.ttl)
 	}
 	for _, ref := range r.References {
 		if ref.Kind == fsmpb.Reference_ENDPOINTS {

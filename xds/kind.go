@@ -26,7 +26,11 @@ type kind struct {
 	// response leaves out is deleted.
 	full bool
 	// live types are no part of a revision and do not count for being synced.
-	live    bool
+	live bool
+	// onDemand names may be aliases: the item that answers for one has
+	// another name, and the proxy is told at once of one that leads nowhere.
+	onDemand bool
+
 	metrics kindMetrics
 }
 
@@ -49,7 +53,7 @@ func newKinds(m *metrics) *kinds {
 		{url: fsm.TypeListener, role: roleListener, full: true},
 		{url: fsm.TypeScopedRoute, role: roleRoute, full: true},
 		{url: fsm.TypeRoute, role: roleRoute},
-		{url: fsm.TypeVirtualHost, role: roleRoute},
+		{url: fsm.TypeVirtualHost, role: roleRoute, onDemand: true},
 	} {
 		k.order, k.name = i, fsm.ShortType(k.url)
 		k.metrics = m.of(k.name)

@@ -36,7 +36,7 @@ type model struct {
 	wire     *wire
 	read     int // responses of the wire that the proxy has looked at
 
-	rejects, reconnects, partial bool
+	rejects, reconnects, partial, ttl bool
 
 	names    map[string][]string          // subscribed, nil: wildcard
 	have     map[string]map[string]string // applied: bodies by type and name
@@ -51,6 +51,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	m := &model{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), state: fsm.New()}
 	m.server = New(Config{NodeID: "n", GateTimeout: time.Hour, WarmingGrace: time.Hour}, Deps{})
 	m.protocol = protocol(seed % 2)
+	m.ttl = seed/8%2 == 1
 	switch seed / 2 % 4 {
 	case 1:
 		m.rejects = true
@@ -99,21 +100,21 @@ func (m *model) change(bad bool) {
 				timeout = badTimeout
 			}
 			clusters = append(clusters, name)
-			rs = append(rs, cluster(m.t, name, timeout))
+			rs = append(rs, m.live(cluster(m.t, name, timeout)))
 			text = append(text, fmt.Sprint(name, timeout))
 		}
 	}
 	for _, name := range []string{"l", "m"} {
 		if m.rnd.IntN(3) > 0 {
 			port := 80 + m.rnd.IntN(3) + int(name[0]-'l')*10
-			rs = append(rs, listener(m.t, name, port))
+			rs = append(rs, m.live(listener(m.t, name, port)))
 			text = append(text, fmt.Sprint(name, port))
 		}
 	}
 	for _, name := range []string{"r", "s"} {
 		if len(clusters) > 0 && (m.ordered() || m.rnd.IntN(4) > 0) {
 			to := clusters[m.rnd.IntN(len(clusters))]
-			rs = append(rs, route(m.t, name, to))
+			rs = append(rs, m.live(route(m.t, name, to)))
 			text = append(text, name+"->"+to)
 		}
 	}
@@ -121,6 +122,31 @@ func (m *model) change(bad bool) {
 	m.do(&fsmpb.Command{Op: &fsmpb.Command_ChangeFleet{ChangeFleet: &fsmpb.ChangeFleet{
 		Tenant: "default", Fleet: "web", Mode: fsmpb.ChangeFleet_REPLACE, Upsert: rs, Force: true,
 	}}})
+}
+
+// live gives a resource a time to live, perhaps.
+func (m *model) live(r *fsmpb.Resource) *fsmpb.Resource {
+	if m.ttl && m.rnd.IntN(2) == 0 {
+		living(r, time.Duration(1+m.rnd.IntN(2))*time.Hour)
+	}
+	return r
+}
+
+// beat makes all heartbeats due.
+func (m *model) beat() {
+	m.note("heartbeats are due")
+	for _, t := range m.stream.types {
+		t.beatAt = 0
+	}
+	m.stream.pump(true)
+}
+
+// renew takes in a heartbeat without a body: the proxy must have the version.
+func (m *model) renew(r *response, a *discoveryv3.Resource) {
+	r.ttls[a.Name] = a.Ttl.AsDuration()
+	if a.Ttl == nil || m.have[r.url][a.Name] == "" && !m.rejects || m.versions[r.url][a.Name] != a.Version && !m.rejects {
+		m.fail("heartbeat %v of what the proxy does not have", a)
+	}
 }
 
 func (m *model) changeEndpoints() {
@@ -147,7 +173,7 @@ func (m *model) connect() {
 	m.wire, m.read, m.unacked = &wire{codec: newCodec()}, 0, map[string]bool{}
 	m.stream = &stream{
 		server: m.server, rpc: m.wire, number: m.server.numbers.Add(1), protocol: m.protocol,
-		id: Identity{"default", "web", "p"}, since: time.Now(),
+		id: Identity{"default", "web", "p"}, since: time.Now(), ttl: m.ttl,
 	}
 	m.stream.scope = m.server.hub.join(fleetKey{"default", "web"}, m.stream)
 	order := slices.Clone(modelTypes)
@@ -213,7 +239,7 @@ func (m *model) step() bool {
 }
 
 func (m *model) decode(b []byte) *response {
-	r := &response{bodies: map[string]proto.Message{}, versions: map[string]string{}}
+	r := &response{bodies: map[string]proto.Message{}, versions: map[string]string{}, ttls: map[string]time.Duration{}}
 	if m.protocol == stateOfTheWorld {
 		x := &discoveryv3.DiscoveryResponse{}
 		check(m.t, proto.Unmarshal(b, x))
@@ -227,6 +253,10 @@ func (m *model) decode(b []byte) *response {
 	check(m.t, proto.Unmarshal(b, x))
 	r.url, r.nonce, r.removed = x.TypeUrl, x.Nonce, x.RemovedResources
 	for _, a := range x.Resources {
+		if a.Resource == nil {
+			m.renew(r, a)
+			continue
+		}
 		r.add(a.Name, a.Resource)
 		r.versions[a.Name] = a.Version
 	}
@@ -384,6 +414,8 @@ func (m *model) run(steps int) {
 			m.changeEndpoints()
 		case n < 6:
 			m.spread()
+		case n == 6 && m.ttl && m.rnd.IntN(2) == 0:
+			m.beat()
 		case n == 6 && m.reconnects:
 			m.connect()
 		default:
@@ -423,7 +455,7 @@ func (m *model) checkReconnect() {
 	}
 	m.connect()
 	for _, b := range m.wire.sent {
-		if r := m.decode(b); len(r.bodies) > 0 && settled[r.url] {
+		if r := m.decode(b); len(r.bodies) > 0 && settled[r.url] && len(r.ttls) == 0 {
 			m.fail("settled before the reconnect, yet sent %s", r)
 		}
 	}

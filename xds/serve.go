@@ -48,6 +48,7 @@ func (s *Server) begin(rpc grpc.ServerStream, p protocol, only string, r *reques
 	}
 	st := &stream{
 		server: s, rpc: rpc, number: s.numbers.Add(1), protocol: p, id: id, since: time.Now(),
+		ttl: h.ttl && (p == delta || h.wrapped),
 	}
 	if only != "" {
 		st.only = s.kinds.of(only)

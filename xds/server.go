@@ -26,6 +26,7 @@ type Server struct {
 	seen     *watermark
 	encoder  *encoder
 	reporter *reporter
+	beats    *beats
 
 	numbers  atomic.Uint64 // of streams
 	draining atomic.Bool
@@ -50,15 +51,17 @@ func New(c Config, d Deps) *Server {
 	s.hub = newHub(s.kinds)
 	s.encoder = &encoder{identifier: c.NodeID, metrics: s.metrics}
 	s.reporter = newReporter(c, d, s.metrics)
+	s.beats = newBeats()
 	return s
 }
 
-// Run spreads changes and registers proxies until the context ends, and
+// Run spreads changes, keeps resources alive and registers proxies until the context ends, and
 // returns when its goroutines have.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.fanOut(ctx) })
 	wg.Go(func() { s.reporter.run(ctx) })
+	wg.Go(func() { s.beats.run(ctx) })
 	wg.Wait()
 	return nil
 }

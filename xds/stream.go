@@ -44,6 +44,9 @@ type stream struct {
 	// time; again asks it to look once more before it gives the right back.
 	sending, again, closed bool
 	timer                  *time.Timer
+	// ttl: the proxy takes times to live. beatAt is when beats wakes it.
+	ttl    bool
+	beatAt int64
 	// touched names the endpoints of the clusters that were sent before the
 	// stream asked for endpoints.
 	touched *subscription
@@ -94,6 +97,13 @@ type subscribed struct {
 	implicit bool
 
 	candidate candidate
+
+	// beatAt is when times to live were renewed last, in nanoseconds since the
+	// Unix epoch. beatBodies: the proxy rejects heartbeats without bodies.
+	// beatless is the content of which it rejects all.
+	beatAt     int64
+	beatBodies bool
+	beatless   *content
 
 	lastSent, lastAcked string // versions, for reports
 	sentAt, ackedAt     time.Time
@@ -216,6 +226,9 @@ func (st *stream) close() (reason error) {
 			st.server.hub.leaveGroup(t.group, st)
 		}
 		st.server.subs.release(t.sub)
+	}
+	if st.ttl {
+		st.server.beats.schedule(st, 0)
 	}
 	st.server.hub.leave(st.scope, st)
 	return reason

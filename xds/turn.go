@@ -17,9 +17,16 @@ func (st *stream) next(now time.Time) *message {
 		return nil
 	}
 	g := gates{stream: st, now: now, timeout: st.server.config.GateTimeout}
-	m := g.turn()
+	m := g.heartbeat() // first, so that a type that changes all the time has its own
+	if m == nil {
+		m = g.turn()
+	}
+	if m == nil {
+		m = g.heartbeat() // of what the turn found the proxy to have
+	}
 	if m == nil {
 		st.wakeAt(now, g.wake)
+		st.beatNext(g.beat)
 	}
 	return m
 }
@@ -31,6 +38,9 @@ type gates struct {
 	timeout time.Duration
 	// wake is when a gate that is shut opens by itself; zero for none.
 	wake time.Time
+	// beat is when the next heartbeat is due, in nanoseconds since the Unix
+	// epoch; 0 for none.
+	beat int64
 }
 
 func (g *gates) turn() *message {
@@ -180,8 +190,13 @@ func (g *gates) offer(t *subscribed, hold, open bool) *message {
 	}
 	st := g.stream
 	f := st.due(t, hold)
-	if f == nil || !open {
+	switch {
+	case f == nil:
 		return nil
+	case open:
+		return st.take(t, f, g.now)
+	case st.protocol == delta && len(f.diff.missed) > 0:
+		return st.takeMissed(t, f.diff.missed, g.now)
 	}
-	return st.take(t, f, g.now)
+	return nil
 }

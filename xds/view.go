@@ -15,6 +15,8 @@ import (
 type set struct {
 	kind  *kind
 	items []*item
+	// hosts is made when a virtual host is first asked for.
+	hosts func() hosts
 	// through is the newest revision that has this set.
 	through atomic.Uint64
 
@@ -25,6 +27,7 @@ type set struct {
 
 func newSet(k *kind, items []*item, revision uint64) *set {
 	s := &set{kind: k, items: items, contents: map[*subscription]*content{}, pruneAt: maxRemembered}
+	s.hosts = sync.OnceValue(func() hosts { return newHosts(items) })
 	s.through.Store(revision)
 	return s
 }
@@ -44,10 +47,23 @@ func (s *set) content(sub *subscription) *content {
 		}
 		s.pruneAt = 2*len(s.contents) + maxRemembered
 	}
-	c := newContent(s.kind, selectItems(s.items, sub), sub.wildcard)
+	c := s.contentOf(sub)
 	c.of.Store(s)
 	s.contents[sub] = c
 	return c
+}
+
+// contentOf makes what a subscription gets.
+func (s *set) contentOf(sub *subscription) *content {
+	if s.kind.onDemand {
+		if len(sub.names) > 0 {
+			return newContent(s.kind, s.answers(sub), true)
+		}
+		if !sub.wildcard {
+			return newContent(s.kind, nil, true)
+		}
+	}
+	return newContent(s.kind, selectItems(s.items, sub), sub.wildcard)
 }
 
 // selectItems returns what a subscription gets of all items: under a wildcard
@@ -79,7 +95,7 @@ func (s *set) succeed(old *set) {
 		if sub.dead() {
 			continue
 		}
-		now := newContent(s.kind, selectItems(s.items, sub), sub.wildcard)
+		now := s.contentOf(sub)
 		if sameItems(was.items, now.items) {
 			was.of.Store(s)
 			s.contents[sub] = was

@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/org/envoy-control-plane/fsm"
@@ -9,13 +11,19 @@ import (
 // Responses are written field by field around the stored bytes of resources,
 // which are never marshalled again.
 
+// typeResource is the wrapper of resources, which the state of the world uses
+// only for what has a time to live.
+const typeResource = fsm.TypePrefix + "envoy.service.discovery.v3.Resource"
+
 // Field numbers of DiscoveryResponse, DeltaDiscoveryResponse, Resource, Any,
-// ControlPlane and ClusterLoadAssignment.
+// ControlPlane, ClusterLoadAssignment and Duration.
 const (
 	responseVersion, responseResources, responseType, responseNonce, responseControlPlane = 1, 2, 4, 5, 6
 	deltaResponseRemoved, deltaResponseControlPlane                                       = 6, 7
-	resourceVersion, resourceBody, resourceName, resourceAliases                          = 1, 2, 3, 4
+	resourceVersion, resourceBody, resourceName, resourceAliases, resourceTTL             = 1, 2, 3, 4, 6
+	durationSeconds, durationNanos                                                        = 1, 2
 
+	anyField               = 2 // in responses and in Resource
 	anyType, anyValue      = 1, 2
 	controlPlaneIdentifier = 1
 	assignmentClusterName  = 1
@@ -23,10 +31,14 @@ const (
 
 // state encodes a DiscoveryResponse without its nonce. Names in gone are
 // those of endpoints that are not there: empty assignments.
-func (e *encoder) state(to *content, items []*item, gone []string) []byte {
+// With ttl set, those that have a time to live are wrapped, to carry it.
+func (e *encoder) state(to *content, items []*item, gone []string, ttl bool) []byte {
 	size := 256
 	for _, i := range items {
 		size += len(i.body) + len(to.kind.url) + 16
+		if ttl && i.ttl > 0 {
+			size += resourceSize(i, to.kind.url, true) - len(i.body) + len(typeResource)
+		}
 	}
 	for _, n := range gone {
 		size += len(n) + len(to.kind.url) + 24
@@ -34,12 +46,16 @@ func (e *encoder) state(to *content, items []*item, gone []string) []byte {
 	b := make([]byte, 0, size)
 	b = appendString(b, responseVersion, to.digest())
 	for _, i := range items {
-		if i.held() {
-			b = appendAny(b, responseResources, to.kind.url, i.body)
+		switch {
+		case !i.held():
+		case ttl && i.ttl > 0:
+			b = appendAny(b, typeResource, appendResource(nil, i, to.kind.url, true))
+		default:
+			b = appendAny(b, to.kind.url, i.body)
 		}
 	}
 	for _, name := range gone {
-		b = appendAny(b, responseResources, fsm.TypeEndpoints, appendString(nil, assignmentClusterName, name))
+		b = appendAny(b, fsm.TypeEndpoints, appendString(nil, assignmentClusterName, name))
 	}
 	b = appendString(b, responseType, to.kind.url)
 	return e.appendIdentifier(b, responseControlPlane)
@@ -50,17 +66,27 @@ func (e *encoder) delta(f *frame) []byte {
 	url := f.to.kind.url
 	size := 256
 	for _, i := range f.diff.changed {
-		size += resourceSize(i, url) + 16
+		size += resourceSize(i, url, f.ttl) + 16
 	}
 	for _, n := range f.diff.removed {
 		size += len(n) + 8
+	}
+	for _, i := range f.diff.missed {
+		size += 2*len(i.name) + 24
 	}
 	b := make([]byte, 0, size)
 	b = appendString(b, responseVersion, f.to.digest())
 	for _, i := range f.diff.changed {
 		b = protowire.AppendTag(b, responseResources, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(resourceSize(i, url)))
-		b = appendResource(b, i, url)
+		if f.bare {
+			b = protowire.AppendBytes(b, appendBare(nil, i))
+			continue
+		}
+		b = protowire.AppendVarint(b, uint64(resourceSize(i, url, f.ttl)))
+		b = appendResource(b, i, url, f.ttl)
+	}
+	for _, i := range f.diff.missed {
+		b = appendMissed(b, i.name)
 	}
 	b = appendString(b, responseType, url)
 	for _, n := range f.diff.removed {
@@ -82,8 +108,8 @@ func appendString(b []byte, num protowire.Number, s string) []byte {
 	return protowire.AppendString(b, s)
 }
 
-func appendAny(b []byte, num protowire.Number, url string, body []byte) []byte {
-	b = protowire.AppendTag(b, num, protowire.BytesType)
+func appendAny(b []byte, url string, body []byte) []byte {
+	b = protowire.AppendTag(b, anyField, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(anySize(url, body)))
 	b = appendString(b, anyType, url)
 	b = protowire.AppendTag(b, anyValue, protowire.BytesType)
@@ -98,21 +124,53 @@ func stringSize(num protowire.Number, s string) int {
 	return protowire.SizeTag(num) + protowire.SizeBytes(len(s))
 }
 
-func resourceSize(i *item, url string) int {
+func resourceSize(i *item, url string, ttl bool) int {
 	n := stringSize(resourceVersion, i.version) + stringSize(resourceName, i.name)
 	n += protowire.SizeTag(resourceBody) + protowire.SizeBytes(anySize(url, i.body))
 	for _, a := range i.aliases {
 		n += stringSize(resourceAliases, a)
 	}
+	if ttl {
+		n += len(i.ttlField)
+	}
 	return n
 }
 
-func appendResource(b []byte, i *item, url string) []byte {
+func appendResource(b []byte, i *item, url string, ttl bool) []byte {
 	b = appendString(b, resourceVersion, i.version)
-	b = appendAny(b, resourceBody, url, i.body)
+	b = appendAny(b, url, i.body)
 	b = appendString(b, resourceName, i.name)
 	for _, a := range i.aliases {
 		b = appendString(b, resourceAliases, a)
 	}
+	if ttl {
+		b = append(b, i.ttlField...)
+	}
 	return b
+}
+
+// appendBare adds the Resource of a heartbeat: all but the body.
+func appendBare(b []byte, i *item) []byte {
+	b = appendString(b, resourceVersion, i.version)
+	b = appendString(b, resourceName, i.name)
+	return append(b, i.ttlField...)
+}
+
+// ttlField encodes a Resource's time to live.
+func ttlField(ttl time.Duration) []byte {
+	var d []byte
+	d = protowire.AppendTag(d, durationSeconds, protowire.VarintType)
+	d = protowire.AppendVarint(d, uint64(ttl/time.Second))
+	d = protowire.AppendTag(d, durationNanos, protowire.VarintType)
+	d = protowire.AppendVarint(d, uint64(ttl%time.Second))
+	return protowire.AppendBytes(protowire.AppendTag(nil, resourceTTL, protowire.BytesType), d)
+}
+
+// appendMissed adds the Resource of a name that leads nowhere: the name, also
+// as an alias, and nothing else.
+func appendMissed(b []byte, name string) []byte {
+	b = protowire.AppendTag(b, responseResources, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(stringSize(resourceName, name)+stringSize(resourceAliases, name)))
+	b = appendString(b, resourceName, name)
+	return appendString(b, resourceAliases, name)
 }

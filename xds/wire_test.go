@@ -34,7 +34,7 @@ func TestFramesAreTheirMessages(t *testing.T) {
 	e := &encoder{identifier: "node-1", metrics: newMetrics(nil)}
 
 	state := &discoveryv3.DiscoveryResponse{}
-	check(t, proto.Unmarshal(marshalled(t, &message{e.frame(stateOfTheWorld, nil, c, nil, false), nonce{35, 36}}), state))
+	check(t, proto.Unmarshal(marshalled(t, &message{e.frame(c, frameKey{protocol: stateOfTheWorld}), nonce{35, 36}}), state))
 	if state.Nonce != "z.10" || state.VersionInfo != c.digest() || state.TypeUrl != fsm.TypeCluster || state.ControlPlane.GetIdentifier() != "node-1" {
 		t.Fatalf("response %v", state)
 	}
@@ -42,7 +42,7 @@ func TestFramesAreTheirMessages(t *testing.T) {
 		t.Fatalf("resources %v", state.Resources)
 	}
 
-	f := e.frame(delta, nil, c, nil, false)
+	f := e.frame(c, frameKey{protocol: delta})
 	got := &discoveryv3.DeltaDiscoveryResponse{}
 	check(t, proto.Unmarshal(marshalled(t, &message{f, nonce{1, 2}}), got))
 	want := &discoveryv3.Resource{
@@ -53,7 +53,7 @@ func TestFramesAreTheirMessages(t *testing.T) {
 		len(got.Resources) != 2 || !proto.Equal(got.Resources[1], want) || !slices.Equal(got.RemovedResources, []string{"aa"}) {
 		t.Fatalf("response %v", got)
 	}
-	if &f.body[0] != &e.frame(delta, nil, c, nil, false).body[0] {
+	if &f.body[0] != &e.frame(c, frameKey{protocol: delta}).body[0] {
 		t.Fatal("encoded twice")
 	}
 }
