@@ -152,11 +152,18 @@ func TestRejectedListener(t *testing.T) {
 			if !strings.Contains(out, "terminal filter") {
 				t.Errorf("Envoy's text is missing:\n%s", out)
 			}
-			row, err := c.proxy(0, "default", "p")
-			if err != nil || row.Sync != "rejected" || row.Types["listener"].Rejected == nil ||
-				!strings.Contains(row.Types["listener"].Rejected.Detail, "terminal filter") {
-				t.Fatalf("proxy %+v, %v", row, err)
-			}
+			// A registration is committed within some 100 ms of the connect.
+			eventually(t, 10*time.Second, "the rejection is shown", func() error {
+				row, err := c.proxy(0, "default", "p")
+				if err != nil {
+					return err
+				}
+				if row.Sync != "rejected" || row.Types["listener"].Rejected == nil ||
+					!strings.Contains(row.Types["listener"].Rejected.Detail, "terminal filter") {
+					return fmt.Errorf("got %+v", row)
+				}
+				return nil
+			})
 			pushes := c.metric(0, `ecp_xds_pushes_total{type="listener"}`)
 			for range 20 {
 				if err := routed(port, "/", "demo"); err != nil {
