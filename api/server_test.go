@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -261,6 +262,7 @@ func TestServeAndShutdown(t *testing.T) {
 		if err != nil {
 			return 0
 		}
+		_, _ = io.Copy(io.Discard, resp.Body) // read to its end, the connection stays
 		_ = resp.Body.Close()
 		return resp.StatusCode
 	}

@@ -54,6 +54,9 @@ func startChild(ctx context.Context, name string, o *options, stderr io.Writer) 
 	a, err := c.answer()
 	if err != nil {
 		c.stop()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // which ended the process
+		}
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	c.address = a.Address
