@@ -14,9 +14,6 @@ import (
 //go:embed openapi.yaml
 var document []byte
 
-// YAML returns the document as it is written. The caller must not modify it.
-func YAML() []byte { return document }
-
 // JSON returns the document as JSON, as /api/v1/openapi.json serves it.
 func JSON() ([]byte, error) {
 	out, err := yaml.YAMLToJSONStrict(document)
