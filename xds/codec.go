@@ -26,9 +26,9 @@ func (n nonce) append(b []byte) []byte {
 	return strconv.AppendUint(b, n.number, 36)
 }
 
-func (n nonce) is(s string) bool {
+func (n nonce) is(s []byte) bool {
 	var buf [32]byte
-	return n.number != 0 && string(n.append(buf[:0])) == s
+	return n.number != 0 && string(n.append(buf[:0])) == string(s)
 }
 
 // codec passes encoded frames through and decodes requests by hand;
@@ -58,8 +58,11 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return c.CodecV2.Unmarshal(data, v)
 	}
 	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer buf.Free()
-	if err := r.decode(buf.ReadOnlyData()); err != nil {
+	err := r.decode(buf.ReadOnlyData())
+	if r.names.held = buf; err != nil || r.names.count == 0 {
+		r.release()
+	}
+	if err != nil {
 		return fmt.Errorf("decode request: %w", err)
 	}
 	return nil

@@ -90,7 +90,7 @@ func FuzzRequests(f *testing.F) {
 		stream.scope = s.hub.join(fleetKey{"default", "web"}, stream)
 		for n := 1; len(input) >= 2; n++ {
 			size := min(int(binary.BigEndian.Uint16(input)), len(input)-2)
-			r := &request{delta: isDelta, limit: s.config.MaxNames}
+			r := s.newRequest(p)
 			if r.decode(input[2:2+size]) != nil || stream.handle(r) != nil {
 				break
 			}
@@ -129,8 +129,8 @@ func (st *stream) ackNewest(t *testing.T, n int) {
 			continue
 		}
 		r := &request{
-			delta: st.protocol == delta, typeURL: sub.kind.url, names: sub.sub.names,
-			nonce: string(sub.outNonce.append(nil)), rejected: n%3 == 0, rejectText: "no",
+			delta: st.protocol == delta, typeURL: sub.kind.url, names: listOf(st.server, sub.sub.names),
+			nonce: sub.outNonce.append(nil), rejected: n%3 == 0, rejectText: "no",
 		}
 		check(t, st.handle(r))
 	}

@@ -57,29 +57,18 @@ func (st *stream) kindOf(r *request) (*kind, error) {
 // handleState takes in a state-of-the-world request: it names everything
 // that the stream wants.
 func (st *stream) handleState(t *subscribed, r *request, first bool) error {
-	answered := false
-	if !first {
-		answered = st.answer(t, r)
-	}
-	names := sortedSet(r.names)
-	star, starred := slices.BinarySearch(names, "*")
-	if starred {
-		names = slices.Delete(names, star, star+1)
+	answered := !first && st.answer(t, r)
+	if first || !r.names.are(t.named, t.namedSum) {
+		names, err := r.names.decode()
+		if err != nil {
+			return status.Errorf(codes.InvalidArgument, "resource_names: %v", err)
+		}
+		t.named, t.namedSum = r.names.count, r.names.sum
+		st.handleNames(t, names, first)
 	}
 	if first {
-		t.implicit = len(r.names) == 0
-	} else if len(r.names) > 0 {
-		t.implicit = false // a list that has been given once counts from then on
-	}
-	old := t.sub
-	st.subscribe(t, st.server.subs.intern(starred || t.implicit, names))
-	if first {
-		t.claim, t.resumed, t.owed = r.version, r.version != "", t.kind.full
+		t.claim, t.resumed, t.owed = string(r.version), len(r.version) > 0, t.kind.full
 		return nil
-	}
-	if old != t.sub {
-		st.forceAsked(t, without(names, old.names), nil)
-		t.owed = t.owed || t.kind.full && t.sub.wildcard && !old.wildcard
 	}
 	// The proxy repeats an accepted response's nonce: it asks again, which
 	// Envoy does when a warming cluster needs its endpoints.
@@ -87,6 +76,23 @@ func (st *stream) handleState(t *subscribed, r *request, first bool) error {
 		t.refresh = true
 	}
 	return nil
+}
+
+// handleNames takes in the names of a state-of-the-world request that has
+// others than the one before.
+func (st *stream) handleNames(t *subscribed, asked []string, first bool) {
+	names, starred := splitStar(asked)
+	if first {
+		t.implicit = len(asked) == 0
+	} else if len(asked) > 0 {
+		t.implicit = false // a list that has been given once counts from then on
+	}
+	old := t.sub
+	st.subscribe(t, st.server.subs.intern(starred || t.implicit, names))
+	if !first && old != t.sub {
+		st.forceAsked(t, without(names, old.names), nil)
+		t.owed = t.owed || t.kind.full && t.sub.wildcard && !old.wildcard
+	}
 }
 
 // handleDelta takes in a delta request: it says what is wanted from now on

@@ -191,7 +191,7 @@ func (m *model) connect() {
 				r.initial = append(r.initial, named{name, version})
 			}
 		} else {
-			r.names, r.version = slices.Clone(m.names[url]), m.accepted[url]
+			r.names, r.version = listOf(m.server, m.names[url]), []byte(m.accepted[url])
 		}
 		m.send(r)
 	}
@@ -212,7 +212,10 @@ func (m *model) step() bool {
 	r := m.decode(b)
 	bad := m.rejects && r.has(badTimeout)
 	m.note("proxy reads %s, bad %v", r, bad)
-	reply := &request{delta: m.protocol == delta, typeURL: r.url, nonce: r.nonce, rejected: bad, names: slices.Clone(m.names[r.url])}
+	reply := &request{
+		delta: m.protocol == delta, typeURL: r.url, nonce: []byte(r.nonce), rejected: bad,
+		names: listOf(m.server, m.names[r.url]),
+	}
 	if !bad {
 		m.apply(r, func() bool { return true })
 		m.accepted[r.url] = r.version
@@ -227,7 +230,7 @@ func (m *model) step() bool {
 	} else if m.partial {
 		m.apply(r, func() bool { return m.rnd.IntN(2) == 0 })
 	}
-	reply.version = m.accepted[r.url]
+	reply.version = []byte(m.accepted[r.url])
 	m.send(reply)
 	if r.url == fsm.TypeCluster {
 		m.follow()
@@ -323,9 +326,9 @@ func (m *model) follow() {
 	if m.protocol == delta {
 		r.subscribe, r.unsubscribe = without(want, old), without(old, want)
 	} else {
-		r.names, r.version = slices.Clone(want), m.accepted[fsm.TypeEndpoints]
+		r.names, r.version = listOf(m.server, want), []byte(m.accepted[fsm.TypeEndpoints])
 		if t := m.stream.find(fsm.TypeEndpoints); t != nil && t.lastNonce.number != 0 {
-			r.nonce = string(t.lastNonce.append(nil))
+			r.nonce = t.lastNonce.append(nil)
 		}
 	}
 	m.send(r)

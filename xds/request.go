@@ -2,9 +2,11 @@ package xds
 
 import (
 	"errors"
+	"hash/maphash"
 	"strings"
 	"unicode/utf8"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -14,13 +16,16 @@ import (
 type request struct {
 	delta bool // which of the two messages it is; set before decoding
 	limit int  // names that it may hold; 0 means any number
+	// kinds are the types whose URLs need not be copied; nil for none.
+	kinds *kinds
+	seed  maphash.Seed // of sums
 
 	node    []byte // encoded envoy.config.core.v3.Node, nil when absent
 	typeURL string
-	nonce   string
+	nonce   []byte
 
-	version string   // state of the world
-	names   []string // state of the world
+	version []byte   // state of the world
+	names   nameList // state of the world
 
 	subscribe   []string // delta
 	unsubscribe []string // delta
@@ -38,6 +43,57 @@ type request struct {
 // named is a name with a version.
 type named struct{ name, version string }
 
+// nameList are the names of a request in the state of the world, which every
+// ACK repeats. They stay encoded until somebody wants them; most often the
+// sum tells that they are those of the request before.
+type nameList struct {
+	message []byte     // what they are part of
+	held    mem.Buffer // keeps message; nil when it need not be kept
+	count   int
+	sum     uint64
+}
+
+// add notes the encoded name that comes next. The seed makes sums that nobody
+// can aim at.
+func (l *nameList) add(seed maphash.Seed, v []byte) {
+	l.count++
+	l.sum = (l.sum ^ maphash.Bytes(seed, v)) * 0x9e3779b97f4a7c15
+}
+
+// are reports whether the names are those that another request had, in the
+// same order.
+func (l *nameList) are(count int, sum uint64) bool { return l.count == count && l.sum == sum }
+
+// decode returns the names.
+func (l *nameList) decode() ([]string, error) {
+	if l.count == 0 {
+		return nil, nil
+	}
+	names := make([]string, 0, l.count)
+	add := func(v []byte) error {
+		if !utf8.Valid(v) {
+			return errBadText
+		}
+		names = append(names, string(v))
+		return nil
+	}
+	err := eachField(l.message, func(num protowire.Number, v []byte) error {
+		switch num {
+		case stateNames:
+			return add(v)
+		case stateLocators:
+			return eachLocated(v, add)
+		}
+		return nil
+	})
+	return names, err
+}
+
+// newRequest returns what the requests of one stream are decoded into.
+func (s *Server) newRequest(p protocol) *request {
+	return &request{delta: p == delta, limit: s.config.MaxNames, kinds: s.kinds, seed: s.seed}
+}
+
 var errBadText = errors.New("a string is not valid UTF-8")
 
 // Field numbers of the two messages.
@@ -48,9 +104,15 @@ const (
 	deltaSubscribeLocators, deltaUnsubscribeLocators                                             = 8, 9
 )
 
-// decode fills r from the bytes of its message. It keeps none of them.
+// decode fills r from the bytes of its message. It keeps none of them but in
+// names.
 func (r *request) decode(b []byte) error {
-	*r = request{delta: r.delta, limit: r.limit}
+	r.release()
+	*r = request{
+		delta: r.delta, limit: r.limit, kinds: r.kinds, seed: r.seed,
+		nonce: r.nonce[:0], version: r.version[:0],
+	}
+	r.names.message = b
 	field := r.stateField
 	if r.delta {
 		field = r.deltaField
@@ -88,19 +150,18 @@ func eachField(b []byte, f func(num protowire.Number, v []byte) error) error {
 func (r *request) stateField(num protowire.Number, v []byte) error {
 	switch num {
 	case stateVersion:
-		return text(&r.version, v)
+		return textBytes(&r.version, v)
 	case stateNode:
 		r.node = append(r.node, v...)
-	case stateNames:
-		return r.name(&r.names, v)
+	case stateNames, stateLocators:
+		r.names.add(r.seed, v)
+		r.tooMany = r.limit > 0 && r.names.count > r.limit
 	case stateType:
-		return text(&r.typeURL, v)
+		return r.takeType(v)
 	case stateNonce:
-		return text(&r.nonce, v)
+		return textBytes(&r.nonce, v)
 	case stateError:
 		return r.reject(v)
-	case stateLocators:
-		return r.locator(&r.names, v)
 	}
 	return nil
 }
@@ -110,7 +171,7 @@ func (r *request) deltaField(num protowire.Number, v []byte) error {
 	case deltaNode:
 		r.node = append(r.node, v...)
 	case deltaType:
-		return text(&r.typeURL, v)
+		return r.takeType(v)
 	case deltaSubscribe:
 		return r.name(&r.subscribe, v)
 	case deltaUnsubscribe:
@@ -118,7 +179,7 @@ func (r *request) deltaField(num protowire.Number, v []byte) error {
 	case deltaInitial:
 		return r.initialVersion(v)
 	case deltaNonce:
-		return text(&r.nonce, v)
+		return textBytes(&r.nonce, v)
 	case deltaError:
 		return r.reject(v)
 	case deltaSubscribeLocators:
@@ -137,6 +198,35 @@ func text(to *string, v []byte) error {
 	return nil
 }
 
+// textBytes is text for what is only compared: it makes use of the bytes that
+// are there.
+func textBytes(to *[]byte, v []byte) error {
+	if !utf8.Valid(v) {
+		return errBadText
+	}
+	*to = append((*to)[:0], v...)
+	return nil
+}
+
+func (r *request) takeType(v []byte) error {
+	if r.kinds != nil {
+		if k, ok := r.kinds.known[string(v)]; ok {
+			r.typeURL = k.url
+			return nil
+		}
+	}
+	return text(&r.typeURL, v)
+}
+
+// release gives back what the names are part of; it is called when they are
+// no longer needed, so that a stream that waits holds no request.
+func (r *request) release() {
+	if r.names.held != nil {
+		r.names.held.Free()
+	}
+	r.names = nameList{}
+}
+
 func (r *request) name(to *[]string, v []byte) error {
 	if r.limit > 0 && len(*to) >= r.limit {
 		r.tooMany = true
@@ -150,14 +240,18 @@ func (r *request) name(to *[]string, v []byte) error {
 	return nil
 }
 
-// locator takes the name of a ResourceLocator; its parameters select among
-// variants, which are not served.
 func (r *request) locator(to *[]string, v []byte) error {
+	return eachLocated(v, func(name []byte) error { return r.name(to, name) })
+}
+
+// eachLocated calls f with the name of a ResourceLocator; its parameters
+// select among variants, which are not served.
+func eachLocated(v []byte, f func(name []byte) error) error {
 	return eachField(v, func(num protowire.Number, v []byte) error {
 		if num != 1 {
 			return nil
 		}
-		return r.name(to, v)
+		return f(v)
 	})
 }
 

@@ -18,7 +18,8 @@ func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
 	if s.draining.Load() {
 		return errDraining()
 	}
-	r := &request{delta: p == delta, limit: s.config.MaxNames}
+	r := s.newRequest(p)
+	defer r.release()
 	if err := rpc.RecvMsg(r); err != nil {
 		return ended(err)
 	}
@@ -67,6 +68,7 @@ func (st *stream) read(r *request) error {
 		if err := st.handle(r); err != nil {
 			return err
 		}
+		r.release()
 		st.pump(true)
 		if err := st.rpc.RecvMsg(r); err != nil {
 			return ended(err)

