@@ -29,10 +29,15 @@ func (r *reporter) run(ctx context.Context) {
 	if !r.insist(ctx, past) {
 		return
 	}
+	held := time.NewTicker(paceInterval)
+	defer held.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case now := <-held.C:
+			r.release(now)
+			continue
 		case <-r.signal:
 		}
 		// A moment for others to come along.

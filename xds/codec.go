@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"fmt"
 	"strconv"
 
 	"google.golang.org/grpc/encoding"
@@ -57,13 +56,12 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	err := r.decode(buf.ReadOnlyData())
-	if r.names.held = buf; err != nil || r.names.count == 0 {
-		r.release()
+	if data.Len() > largeRequest {
+		r.forget()
+		data.Ref()
+		r.raw = data // decoded by receive
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("decode request: %w", err)
-	}
+	r.parse(data)
 	return nil
 }

@@ -41,6 +41,13 @@ type Config struct {
 	// MaxNames bounds the names in one request and in one subscription.
 	// Default 100,000.
 	MaxNames int
+
+	// DecodeBudget bounds the bytes of large requests that are decoded at a
+	// time. Default 64 MiB.
+	DecodeBudget int
+
+	// HelloTimeout is how long a stream may take to say who it is. Default 30 s.
+	HelloTimeout time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -50,6 +57,8 @@ func (c Config) withDefaults() Config {
 	def(&c.ReportInterval, 100*time.Millisecond)
 	def(&c.MaxRecvMsgSize, 64<<20)
 	def(&c.MaxNames, 100_000)
+	def(&c.DecodeBudget, 64<<20)
+	def(&c.HelloTimeout, 30*time.Second)
 	return c
 }
 

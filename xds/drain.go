@@ -59,12 +59,16 @@ func (st *stream) end(err error) {
 	st.mu.Lock()
 	st.closed, st.reason = true, err
 	st.mu.Unlock()
-	if t, ok := grpc.ServerTransportStreamFromContext(st.rpc.Context()).(ender); ok {
+	endRPC(st.rpc, err)
+}
+
+func endRPC(rpc grpc.ServerStream, err error) {
+	if t, ok := grpc.ServerTransportStreamFromContext(rpc.Context()).(ender); ok {
 		_ = t.WriteStatus(status.Convert(err)) // a stream that is gone needs no status
 		return
 	}
 	// What cannot be encoded ends a stream too, if with a less telling status.
-	_ = st.rpc.SendMsg(unsendable{err})
+	_ = rpc.SendMsg(unsendable{err})
 }
 
 // unsendable is a message that cannot be encoded.

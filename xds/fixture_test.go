@@ -93,7 +93,8 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 }
 
 func (f *fixture) dial() *grpc.ClientConn {
-	conn, err := grpc.NewClient(f.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(f.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
 	check(f.t, err)
 	f.t.Cleanup(func() { _ = conn.Close() })
 	return conn

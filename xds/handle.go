@@ -30,9 +30,14 @@ func (st *stream) handle(r *request) error {
 		}
 	}
 	if st.protocol == delta {
-		return st.handleDelta(t, r, first)
+		err = st.handleDelta(t, r, first)
+	} else {
+		err = st.handleState(t, r, first)
 	}
-	return st.handleState(t, r, first)
+	if limit := st.server.config.MaxRecvMsgSize; err == nil && st.nameBytes > limit {
+		err = status.Errorf(codes.ResourceExhausted, "the names that a stream subscribes to have at most %d bytes", limit)
+	}
+	return err
 }
 
 // maxTypeURL bounds what a client can make the server remember of a type.
@@ -172,7 +177,7 @@ func (st *stream) begin(t *subscribed, initial []named) {
 		if t.kind.onDemand && n.version == "" {
 			continue // told that it leads nowhere, and to be told again
 		}
-		items = append(items, &item{name: n.name, version: n.version, hash: versionHash(n.version), state: claimed})
+		items = append(items, &item{name: n.name, version: firstText(n.version), hash: versionHash(n.version), state: claimed})
 	}
 	t.sent = newContent(t.kind, items, t.sub.wildcard || t.kind.onDemand)
 	t.sent.private, t.resumed = true, true
@@ -238,7 +243,9 @@ func (st *stream) nack(t *subscribed, f *frame, prior *content, r *request, now 
 	}
 	t.parked, t.parkedAt, t.parkedTo = f, nil, nil
 	t.rejected = &rejection{version: f.version(), detail: r.rejectText, at: now}
-	st.server.reporter.rejected(st, t.kind, f, t.sentRevision, r.rejectText)
+	if !st.server.reporter.rejected(st, t.kind, f, t.sentRevision, r.rejectText) {
+		return // too many of them to be written down, in the log too
+	}
 	st.server.log.Warn("proxy rejected a response", "tenant", st.id.Tenant, "fleet", st.id.Fleet,
 		"proxy", st.id.Proxy, "type", t.kind.name, "revision", t.sentRevision, "detail", r.rejectText)
 }

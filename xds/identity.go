@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
 	"unicode"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -40,12 +41,19 @@ const (
 	maxLabelBytes = 256
 )
 
+// maxNode bounds the node of a request: decoded, its metadata takes many times
+// the size. Envoy's, with the names of all its extensions, has about 100 KiB.
+const maxNode = 1 << 20
+
 // namePattern is that of tenants and fleets, see contract.md: a name outside
 // it can never come to exist.
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9._]{0,61}[a-z0-9])?$`)
 
 // identify finds out whose stream it is by its first request.
 func (s *Server) identify(ctx context.Context, encoded []byte) (Identity, *hello, error) {
+	if len(encoded) > maxNode {
+		return Identity{}, nil, status.Errorf(codes.InvalidArgument, "node: has %d bytes, at most %d are taken", len(encoded), maxNode)
+	}
 	node := &corev3.Node{}
 	if err := proto.Unmarshal(encoded, node); err != nil {
 		return Identity{}, nil, status.Errorf(codes.InvalidArgument, "node: %v", err)
@@ -109,7 +117,9 @@ func printable(s string) bool {
 func helloOf(node *corev3.Node) *hello {
 	h := &hello{build: buildOf(node), labels: map[string]string{}}
 	if l := node.GetLocality(); l != nil {
-		h.locality = &fsmpb.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone}
+		h.locality = &fsmpb.Locality{
+			Region: firstText(l.Region), Zone: firstText(l.Zone), SubZone: firstText(l.SubZone),
+		}
 	}
 	for _, feature := range node.GetClientFeatures() {
 		switch feature {
@@ -131,12 +141,15 @@ func helloOf(node *corev3.Node) *hello {
 
 // buildOf returns the proxy's program and version, "envoy/1.40.0".
 func buildOf(node *corev3.Node) string {
-	name := firstN(node.GetUserAgentName(), maxLabelBytes)
+	name := firstText(node.GetUserAgentName())
 	if v := node.GetUserAgentBuildVersion().GetVersion(); v != nil {
 		return fmt.Sprintf("%s/%d.%d.%d", name, v.MajorNumber, v.MinorNumber, v.Patch)
 	}
 	if v := node.GetUserAgentVersion(); v != "" {
-		return name + "/" + firstN(v, maxLabelBytes)
+		return name + "/" + firstText(v)
 	}
 	return name
 }
+
+// firstText cuts a text to what is kept of it. Commands hold valid UTF-8 only.
+func firstText(s string) string { return strings.ToValidUTF8(firstN(s, maxLabelBytes), "") }

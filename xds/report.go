@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -17,6 +18,7 @@ const (
 	maxBatchReports  = 500
 	maxBatchBytes    = 1 << 20
 	maxRejectedNames = 256
+	maxRejectedBytes = 16 << 10 // of those names
 	collapseAbove    = 2000
 )
 
@@ -39,6 +41,7 @@ type reporter struct {
 	waiting map[uint64][]*report
 	// flying are the streams with reports in the batch being proposed.
 	flying map[uint64]struct{}
+	paces  map[proxyKey]*pace
 	batch  uint64
 	signal chan struct{} // capacity 1
 }
@@ -53,7 +56,7 @@ func newReporter(c Config, d Deps, m *metrics) *reporter {
 	return &reporter{
 		config: c, deps: d, metrics: m,
 		live: map[uint64]*fsmpb.ProxyReport{}, waiting: map[uint64][]*report{},
-		flying: map[uint64]struct{}{}, signal: make(chan struct{}, 1),
+		flying: map[uint64]struct{}{}, paces: map[proxyKey]*pace{}, signal: make(chan struct{}, 1),
 	}
 }
 
@@ -83,14 +86,29 @@ func (r *reporter) disconnected(st *stream, reason string) {
 	r.push(p)
 }
 
-func (r *reporter) rejected(st *stream, k *kind, f *frame, revision uint64, detail string) {
-	names := f.names()
+// rejected reports whether the rejection is reported now; a proxy that rejects
+// all the time is slowed down, and types without end are not taken down.
+func (r *reporter) rejected(st *stream, k *kind, f *frame, revision uint64, detail string) bool {
 	p := reportOf(st)
 	p.Report = &fsmpb.ProxyReport_Rejected_{Rejected: &fsmpb.ProxyReport_Rejected{
-		TypeUrl: k.url, Version: f.version(), Detail: detail, Revision: revision,
-		Resources: names[:min(len(names), maxRejectedNames)],
+		TypeUrl: k.url, Version: firstText(f.version()), Detail: detail, Revision: revision,
+		Resources: firstNames(f.names()),
 	}}
-	r.verdict(st.number, k, p)
+	if known := r.rejections(st); len(known) >= maxTypes && !rejects(known, k.url) {
+		return false
+	}
+	return r.verdict(st.number, k, p)
+}
+
+// firstNames returns as many names as are kept of a rejection.
+func firstNames(names []string) []string {
+	size := 0
+	for i, name := range names {
+		if size += len(name); i == maxRejectedNames || size > maxRejectedBytes {
+			return names[:i]
+		}
+	}
+	return names
 }
 
 func (r *reporter) recovered(st *stream, k *kind, revision uint64) {
@@ -104,27 +122,43 @@ func (r *reporter) recovered(st *stream, k *kind, revision uint64) {
 // recoverStale reports a recovery when the state still knows a rejection of
 // the type, by an earlier stream of the proxy.
 func (r *reporter) recoverStale(st *stream, k *kind, revision uint64) {
-	state := r.state.Load()
-	if state == nil {
-		return
-	}
-	p, ok := state.Proxy(st.id.Tenant, st.id.Proxy)
-	if ok && slices.ContainsFunc(p.Rejections, func(x *fsmpb.Rejection) bool { return x.TypeUrl == k.url }) {
+	if rejects(r.rejections(st), k.url) {
 		r.recovered(st, k, revision)
 	}
 }
 
+// rejections returns those that the state has of a stream's proxy.
+func (r *reporter) rejections(st *stream) []*fsmpb.Rejection {
+	state := r.state.Load()
+	if state == nil {
+		return nil
+	}
+	p, _ := state.Proxy(st.id.Tenant, st.id.Proxy)
+	return p.GetRejections()
+}
+
+func rejects(known []*fsmpb.Rejection, url string) bool {
+	return slices.ContainsFunc(known, func(x *fsmpb.Rejection) bool { return x.TypeUrl == url })
+}
+
 // verdict queues a rejection or recovery. In a backlog only the last one of a
 // type stays.
-func (r *reporter) verdict(stream uint64, k *kind, p *fsmpb.ProxyReport) {
+func (r *reporter) verdict(stream uint64, k *kind, p *fsmpb.ProxyReport) bool {
+	if r.deps.Cluster == nil {
+		return true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.admit(k.url, p, time.Now()) {
+		return false
+	}
 	if len(r.queue) > collapseAbove {
 		r.drop(stream, func(old *fsmpb.ProxyReport) bool {
 			return old.GetRejected().GetTypeUrl() == k.url || old.GetRecovered().GetTypeUrl() == k.url
 		})
 	}
 	r.push(p)
+	return true
 }
 
 func reportOf(st *stream) *fsmpb.ProxyReport {

@@ -211,8 +211,8 @@ func TestBacklogOfReportsIsBounded(t *testing.T) {
 func TestBatchesAreBoundedInBytes(t *testing.T) {
 	r := idleReporter()
 	text := string(make([]byte, maxRejectText))
-	for range 200 {
-		st := bareStream(r, "p")
+	for i := range 200 {
+		st := bareStream(r, sprintf("p%d", i))
 		r.rejected(st, &kind{url: fsm.TypeCluster}, &frame{to: newContent(&kind{}, nil, true)}, 1, text)
 	}
 	total := 0

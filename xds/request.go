@@ -6,7 +6,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -38,6 +40,12 @@ type request struct {
 	// tooMany tells that there were more names than limit; those beyond it
 	// are dropped.
 	tooMany bool
+
+	// raw is a large request that is not decoded yet; share, when it is, what
+	// it has of the budget; err why it cannot be.
+	raw   mem.BufferSlice
+	share int64
+	err   error
 }
 
 // named is a name with a version.
@@ -104,14 +112,38 @@ const (
 	deltaSubscribeLocators, deltaUnsubscribeLocators                                             = 8, 9
 )
 
+// parse decodes a message as gRPC received it. What is wrong with it is left
+// in err, for gRPC would call it an error of the server.
+func (r *request) parse(data mem.BufferSlice) {
+	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	err := r.decode(buf.ReadOnlyData())
+	if r.names.held = buf; err != nil || r.names.count == 0 {
+		r.release()
+	}
+	if err != nil {
+		r.err = status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %v", err)
+	}
+}
+
+// forget leaves what requests of the stream have in common, and buffers that
+// are small.
+func (r *request) forget() {
+	r.release()
+	*r = request{delta: r.delta, limit: r.limit, kinds: r.kinds, seed: r.seed, nonce: small(r.nonce), version: small(r.version)}
+}
+
+// small returns a buffer for the next version or nonce, if it is one of ours.
+func small(b []byte) []byte {
+	if cap(b) > 64 {
+		return nil
+	}
+	return b[:0]
+}
+
 // decode fills r from the bytes of its message. It keeps none of them but in
 // names.
 func (r *request) decode(b []byte) error {
-	r.release()
-	*r = request{
-		delta: r.delta, limit: r.limit, kinds: r.kinds, seed: r.seed,
-		nonce: r.nonce[:0], version: r.version[:0],
-	}
+	r.forget()
 	r.names.message = b
 	field := r.stateField
 	if r.delta {

@@ -19,8 +19,8 @@ func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
 		return errDraining()
 	}
 	r := s.newRequest(p)
-	defer r.release()
-	if err := rpc.RecvMsg(r); err != nil {
+	defer s.done(r)
+	if err := s.greet(rpc, r); err != nil {
 		return ended(err)
 	}
 	st, hello, err := s.begin(rpc, p, only, r)
@@ -39,6 +39,17 @@ func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
 	s.untrack(st)
 	s.reporter.disconnected(st, reasonOf(rpc.Context(), err))
 	return err
+}
+
+// greet receives the first request, which must come within a while: before it
+// nobody knows whose stream it is.
+func (s *Server) greet(rpc grpc.ServerStream, r *request) error {
+	wait := s.config.HelloTimeout
+	late := time.AfterFunc(wait, func() {
+		endRPC(rpc, status.Errorf(codes.DeadlineExceeded, "no request within %v", wait))
+	})
+	defer late.Stop()
+	return s.receive(rpc, r)
 }
 
 // begin makes the record of a stream out of its first request.
@@ -65,12 +76,13 @@ func (s *Server) begin(rpc grpc.ServerStream, p protocol, only string, r *reques
 // stream ends.
 func (st *stream) read(r *request) error {
 	for {
-		if err := st.handle(r); err != nil {
+		err := st.handle(r)
+		st.server.done(r)
+		if err != nil {
 			return err
 		}
-		r.release()
 		st.pump(true)
-		if err := st.rpc.RecvMsg(r); err != nil {
+		if err := st.server.receive(st.rpc, r); err != nil {
 			return ended(err)
 		}
 	}

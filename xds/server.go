@@ -29,6 +29,7 @@ type Server struct {
 	reporter *reporter
 	beats    *beats
 	seed     maphash.Seed
+	budget   *budget
 
 	numbers  atomic.Uint64 // of streams
 	draining atomic.Bool
@@ -54,6 +55,7 @@ func New(c Config, d Deps) *Server {
 	s.encoder = &encoder{identifier: c.NodeID, metrics: s.metrics}
 	s.reporter = newReporter(c, d, s.metrics)
 	s.beats = newBeats()
+	s.budget = newBudget(c.DecodeBudget)
 	return s
 }
 

@@ -35,6 +35,8 @@ type stream struct {
 	mu sync.Mutex
 	// types are ordered as a turn looks at them.
 	types []*subscribed
+	// nameBytes is how much the names have that it subscribes to.
+	nameBytes int
 	// nonces counts the responses.
 	nonces uint64
 	// unacked is how many bytes of responses are not yet acknowledged. While
@@ -187,6 +189,7 @@ func (st *stream) subscribe(t *subscribed, sub *subscription) {
 	}
 	old, oldGroup := t.sub, t.group
 	t.sub = sub
+	st.nameBytes += sub.size() - old.size()
 	if t.kind.isEndpoints() {
 		t.group = st.server.hub.joinGroup(st.id.Tenant, sub, st)
 	}

@@ -30,6 +30,21 @@ func (s *subscription) has(name string) bool {
 	return ok
 }
 
+// nameOverhead is what a name costs beyond its bytes.
+const nameOverhead = 16
+
+// size returns the bytes of the names. A nil subscription has none.
+func (s *subscription) size() int {
+	if s == nil {
+		return 0
+	}
+	n := nameOverhead * len(s.names)
+	for _, name := range s.names {
+		n += len(name)
+	}
+	return n
+}
+
 // with returns the names of both, for names that are not interned. Either may
 // be nil.
 func (s *subscription) with(o *subscription) *subscription {
