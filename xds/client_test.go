@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ const (
 // response is either protocol's, in the form that tests compare.
 type response struct {
 	url, nonce, version string
+	identifier          string   // of the control plane
 	names               []string // sorted
 	removed             []string
 	versions            map[string]string
@@ -57,6 +59,7 @@ type client struct {
 	got     chan *response
 	ended   chan error
 	version map[string]string // state of the world: accepted version_info by type
+	nonces  map[string]bool   // that came
 }
 
 func node(id, fleet, tenant string) *corev3.Node {
@@ -82,7 +85,7 @@ func (f *fixture) connectOn(conn *grpc.ClientConn, method string, n *corev3.Node
 	check(f.t, err)
 	c := &client{
 		t: f.t, stream: s, cancel: cancel, node: n, delta: strings.Contains(method, "/Delta"),
-		got: make(chan *response, 1000), ended: make(chan error, 1), version: map[string]string{},
+		got: make(chan *response, 1000), ended: make(chan error, 1), version: map[string]string{}, nonces: map[string]bool{},
 	}
 	go c.read()
 	f.t.Cleanup(c.close)
@@ -101,8 +104,28 @@ func (c *client) read() {
 			c.ended <- err
 			return
 		}
+		if err := c.malformed(r); err != nil {
+			panic(err)
+		}
 		c.got <- r
 	}
+}
+
+// malformed holds what is true of every response: a type, a nonce that no
+// other response of the stream has, and no name twice.
+func (c *client) malformed(r *response) error {
+	spoken := map[string]bool{}
+	for _, name := range slices.Concat(r.names, r.removed) {
+		if spoken[name] {
+			return fmt.Errorf("%v speaks twice of %s", r, name)
+		}
+		spoken[name] = true
+	}
+	if r.url == "" || r.nonce == "" || c.nonces[r.nonce] || r.identifier == "" || !c.delta && r.version == "" {
+		return fmt.Errorf("%v has no type, version or control plane, or the nonce of another: %q", r, r.nonce)
+	}
+	c.nonces[r.nonce] = true
+	return nil
 }
 
 func (c *client) receive() (*response, error) {
@@ -112,7 +135,7 @@ func (c *client) receive() (*response, error) {
 		if err := c.stream.RecvMsg(m); err != nil {
 			return nil, err
 		}
-		r.url, r.nonce, r.version = m.TypeUrl, m.Nonce, m.VersionInfo
+		r.url, r.nonce, r.version, r.identifier = m.TypeUrl, m.Nonce, m.VersionInfo, m.ControlPlane.GetIdentifier()
 		for _, a := range m.Resources {
 			r.add("", a)
 		}
@@ -123,7 +146,7 @@ func (c *client) receive() (*response, error) {
 	if err := c.stream.RecvMsg(m); err != nil {
 		return nil, err
 	}
-	r.url, r.nonce, r.removed = m.TypeUrl, m.Nonce, m.RemovedResources
+	r.url, r.nonce, r.removed, r.identifier = m.TypeUrl, m.Nonce, m.RemovedResources, m.ControlPlane.GetIdentifier()
 	for _, x := range m.Resources {
 		if x.Resource == nil {
 			r.names = append(r.names, x.Name)
@@ -144,6 +167,9 @@ func (r *response) add(name string, a *anypb.Any) {
 	m, err := a.UnmarshalNew()
 	if err != nil {
 		panic(err)
+	}
+	if _, ok := m.(*discoveryv3.Resource); !ok && a.TypeUrl != r.url {
+		panic("a " + a.TypeUrl + " in a response of " + r.url)
 	}
 	if w, ok := m.(*discoveryv3.Resource); ok {
 		if w.Version == "" || w.Ttl == nil || w.Resource == nil {

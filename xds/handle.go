@@ -109,7 +109,7 @@ func (st *stream) handleDelta(t *subscribed, r *request, first bool) error {
 	plus, plusStar := splitStar(r.subscribe)
 	minus, minusStar := splitStar(r.unsubscribe)
 	if first {
-		t.implicit = len(r.subscribe) == 0
+		t.implicit = len(r.subscribe)+len(r.unsubscribe) == 0
 		st.subscribe(t, st.server.subs.intern(t.implicit || plusStar, plus))
 		st.begin(t, r.initial)
 		return nil
