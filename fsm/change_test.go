@@ -34,6 +34,23 @@ func TestChangeMakesOneRevision(t *testing.T) {
 	}
 }
 
+// The content behind a version is found by its hash, whatever index stands
+// before it.
+func TestResourceOfAVersion(t *testing.T) {
+	m := newMachine(t)
+	m.ok(putFleet("default", "edge"))
+	for _, body := range []string{"1", "2"} {
+		m.ok(change("edge", resource(fsm.TypeCluster, "a", body)))
+	}
+	for body, want := range map[string]bool{"1": true, "2": true, "3": false} {
+		version := fsm.Version(99, fsm.ResourceHash([]byte(body), nil, 0))
+		r, ok := m.state.ResourceOf("default", "edge", removal(fsm.TypeCluster, "a"), version)
+		if ok != want || ok && string(r.Body) != body {
+			t.Errorf("%s: %v, %v", body, r, ok)
+		}
+	}
+}
+
 func TestChangeSharesWhatItLeaves(t *testing.T) {
 	m := newMachine(t)
 	m.ok(putFleet("default", "edge"))

@@ -103,6 +103,18 @@ func (s *State) Revision(tenant, fleet string, n uint64) (*Revision, bool) {
 	return s.revisions.Get(revisionKey(tenant, fleet, n))
 }
 
+// ResourceOf returns a fleet's resource with the content of a version, from
+// the newest revision in memory that has it.
+func (s *State) ResourceOf(tenant, fleet string, k *fsmpb.ResourceKey, version string) (*fsmpb.Resource, bool) {
+	for r := range s.Revisions(tenant, fleet, 0) {
+		res, ok := r.Resource(k.GetTypeUrl(), k.GetName())
+		if ok && VersionHash(res.Version) == VersionHash(version) {
+			return res, true
+		}
+	}
+	return nil, false
+}
+
 // Revisions yields a fleet's revisions below the given number, newest first;
 // from the newest for 0.
 func (s *State) Revisions(tenant, fleet string, before uint64) iter.Seq[*Revision] {

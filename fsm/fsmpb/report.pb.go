@@ -76,12 +76,77 @@ func (ProxySync_State) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{8, 0}
 }
 
+type ResourceConfig_Status int32
+
+const (
+	ResourceConfig_STATUS_UNSPECIFIED ResourceConfig_Status = 0
+	// The proxy has accepted what it should have.
+	ResourceConfig_SYNCED ResourceConfig_Status = 1
+	// It was sent and is not answered yet.
+	ResourceConfig_PENDING ResourceConfig_Status = 2
+	// It was sent and rejected.
+	ResourceConfig_REJECTED ResourceConfig_Status = 3
+	// It waits: for the stream's turn, a gate, or the fleet's first revision.
+	ResourceConfig_NOT_SENT ResourceConfig_Status = 4
+	// The proxy asks for a name that does not exist, and has nothing of it.
+	ResourceConfig_ABSENT ResourceConfig_Status = 5
+)
+
+// Enum value maps for ResourceConfig_Status.
+var (
+	ResourceConfig_Status_name = map[int32]string{
+		0: "STATUS_UNSPECIFIED",
+		1: "SYNCED",
+		2: "PENDING",
+		3: "REJECTED",
+		4: "NOT_SENT",
+		5: "ABSENT",
+	}
+	ResourceConfig_Status_value = map[string]int32{
+		"STATUS_UNSPECIFIED": 0,
+		"SYNCED":             1,
+		"PENDING":            2,
+		"REJECTED":           3,
+		"NOT_SENT":           4,
+		"ABSENT":             5,
+	}
+)
+
+func (x ResourceConfig_Status) Enum() *ResourceConfig_Status {
+	p := new(ResourceConfig_Status)
+	*p = x
+	return p
+}
+
+func (x ResourceConfig_Status) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ResourceConfig_Status) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_fsmpb_report_proto_enumTypes[1].Descriptor()
+}
+
+func (ResourceConfig_Status) Type() protoreflect.EnumType {
+	return &file_fsm_fsmpb_report_proto_enumTypes[1]
+}
+
+func (x ResourceConfig_Status) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ResourceConfig_Status.Descriptor instead.
+func (ResourceConfig_Status) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{13, 0}
+}
+
 type Query struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Query:
 	//
 	//	*Query_Streams
 	//	*Query_Fleet
+	//	*Query_Config
+	//	*Query_Retry
 	Query         isQuery_Query `protobuf_oneof:"query"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -142,6 +207,24 @@ func (x *Query) GetFleet() *FleetQuery {
 	return nil
 }
 
+func (x *Query) GetConfig() *ConfigQuery {
+	if x != nil {
+		if x, ok := x.Query.(*Query_Config); ok {
+			return x.Config
+		}
+	}
+	return nil
+}
+
+func (x *Query) GetRetry() *RetryQuery {
+	if x != nil {
+		if x, ok := x.Query.(*Query_Retry); ok {
+			return x.Retry
+		}
+	}
+	return nil
+}
+
 type isQuery_Query interface {
 	isQuery_Query()
 }
@@ -154,9 +237,21 @@ type Query_Fleet struct {
 	Fleet *FleetQuery `protobuf:"bytes,2,opt,name=fleet,proto3,oneof"`
 }
 
+type Query_Config struct {
+	Config *ConfigQuery `protobuf:"bytes,3,opt,name=config,proto3,oneof"`
+}
+
+type Query_Retry struct {
+	Retry *RetryQuery `protobuf:"bytes,4,opt,name=retry,proto3,oneof"`
+}
+
 func (*Query_Streams) isQuery_Query() {}
 
 func (*Query_Fleet) isQuery_Query() {}
+
+func (*Query_Config) isQuery_Query() {}
+
+func (*Query_Retry) isQuery_Query() {}
 
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -166,6 +261,8 @@ type Answer struct {
 	//
 	//	*Answer_Streams
 	//	*Answer_Fleet
+	//	*Answer_Config
+	//	*Answer_Retry
 	Answer        isAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -233,6 +330,24 @@ func (x *Answer) GetFleet() *FleetAnswer {
 	return nil
 }
 
+func (x *Answer) GetConfig() *ConfigAnswer {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Config); ok {
+			return x.Config
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetRetry() *RetryAnswer {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Retry); ok {
+			return x.Retry
+		}
+	}
+	return nil
+}
+
 type isAnswer_Answer interface {
 	isAnswer_Answer()
 }
@@ -245,9 +360,21 @@ type Answer_Fleet struct {
 	Fleet *FleetAnswer `protobuf:"bytes,3,opt,name=fleet,proto3,oneof"`
 }
 
+type Answer_Config struct {
+	Config *ConfigAnswer `protobuf:"bytes,4,opt,name=config,proto3,oneof"`
+}
+
+type Answer_Retry struct {
+	Retry *RetryAnswer `protobuf:"bytes,5,opt,name=retry,proto3,oneof"`
+}
+
 func (*Answer_Streams) isAnswer_Answer() {}
 
 func (*Answer_Fleet) isAnswer_Answer() {}
+
+func (*Answer_Config) isAnswer_Answer() {}
+
+func (*Answer_Retry) isAnswer_Answer() {}
 
 // StreamsQuery asks for the records of the streams that a node serves.
 type StreamsQuery struct {
@@ -819,6 +946,466 @@ func (x *ProxySync) GetRejectedDetail() string {
 	return ""
 }
 
+// ConfigQuery asks, resource by resource, what proxies should have and what
+// they have. Contents do not travel: whoever asks has them in its state.
+type ConfigQuery struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Tenant  string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Proxies []string               `protobuf:"bytes,2,rep,name=proxies,proto3" json:"proxies,omitempty"`
+	// How many resources an answer may hold; 0: any number.
+	Limit         uint64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigQuery) Reset() {
+	*x = ConfigQuery{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigQuery) ProtoMessage() {}
+
+func (x *ConfigQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigQuery.ProtoReflect.Descriptor instead.
+func (*ConfigQuery) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ConfigQuery) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ConfigQuery) GetProxies() []string {
+	if x != nil {
+		return x.Proxies
+	}
+	return nil
+}
+
+func (x *ConfigQuery) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ConfigAnswer struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Streams []*StreamConfig        `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`
+	// The limit was reached: the answer is of no use.
+	Truncated     bool `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigAnswer) Reset() {
+	*x = ConfigAnswer{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigAnswer) ProtoMessage() {}
+
+func (x *ConfigAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigAnswer.ProtoReflect.Descriptor instead.
+func (*ConfigAnswer) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ConfigAnswer) GetStreams() []*StreamConfig {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *ConfigAnswer) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+type StreamConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        *StreamReport          `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Types         []*TypeConfig          `protobuf:"bytes,2,rep,name=types,proto3" json:"types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamConfig) Reset() {
+	*x = StreamConfig{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamConfig) ProtoMessage() {}
+
+func (x *StreamConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamConfig.ProtoReflect.Descriptor instead.
+func (*StreamConfig) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StreamConfig) GetStream() *StreamReport {
+	if x != nil {
+		return x.Stream
+	}
+	return nil
+}
+
+func (x *StreamConfig) GetTypes() []*TypeConfig {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+type TypeConfig struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	TypeUrl  string                 `protobuf:"bytes,1,opt,name=type_url,json=typeUrl,proto3" json:"type_url,omitempty"`
+	Wildcard bool                   `protobuf:"varint,2,opt,name=wildcard,proto3" json:"wildcard,omitempty"`
+	// By name: what the proxy should have, and what it has and should not.
+	Resources []*ResourceConfig `protobuf:"bytes,3,rep,name=resources,proto3" json:"resources,omitempty"`
+	SentAt    int64             `protobuf:"varint,4,opt,name=sent_at,json=sentAt,proto3" json:"sent_at,omitempty"`
+	AckedAt   int64             `protobuf:"varint,5,opt,name=acked_at,json=ackedAt,proto3" json:"acked_at,omitempty"`
+	// Of the rejection that is not mended yet; the resources that it is about
+	// are REJECTED.
+	RejectedDetail string `protobuf:"bytes,6,opt,name=rejected_detail,json=rejectedDetail,proto3" json:"rejected_detail,omitempty"`
+	RejectedAt     int64  `protobuf:"varint,7,opt,name=rejected_at,json=rejectedAt,proto3" json:"rejected_at,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TypeConfig) Reset() {
+	*x = TypeConfig{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TypeConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TypeConfig) ProtoMessage() {}
+
+func (x *TypeConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TypeConfig.ProtoReflect.Descriptor instead.
+func (*TypeConfig) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TypeConfig) GetTypeUrl() string {
+	if x != nil {
+		return x.TypeUrl
+	}
+	return ""
+}
+
+func (x *TypeConfig) GetWildcard() bool {
+	if x != nil {
+		return x.Wildcard
+	}
+	return false
+}
+
+func (x *TypeConfig) GetResources() []*ResourceConfig {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *TypeConfig) GetSentAt() int64 {
+	if x != nil {
+		return x.SentAt
+	}
+	return 0
+}
+
+func (x *TypeConfig) GetAckedAt() int64 {
+	if x != nil {
+		return x.AckedAt
+	}
+	return 0
+}
+
+func (x *TypeConfig) GetRejectedDetail() string {
+	if x != nil {
+		return x.RejectedDetail
+	}
+	return ""
+}
+
+func (x *TypeConfig) GetRejectedAt() int64 {
+	if x != nil {
+		return x.RejectedAt
+	}
+	return 0
+}
+
+// ResourceConfig is one resource on one stream, as versions; an empty version
+// means none.
+type ResourceConfig struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Status ResourceConfig_Status  `protobuf:"varint,2,opt,name=status,proto3,enum=ecp.fsm.v1.ResourceConfig_Status" json:"status,omitempty"`
+	Should string                 `protobuf:"bytes,3,opt,name=should,proto3" json:"should,omitempty"`
+	// Sent last on this stream.
+	Sent string `protobuf:"bytes,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	// What the proxy has: accepted last, on this stream or, by its own word,
+	// before.
+	Acked string `protobuf:"bytes,5,opt,name=acked,proto3" json:"acked,omitempty"`
+	// Set when REJECTED; empty for a removal.
+	Rejected      string `protobuf:"bytes,6,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResourceConfig) Reset() {
+	*x = ResourceConfig{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourceConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourceConfig) ProtoMessage() {}
+
+func (x *ResourceConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourceConfig.ProtoReflect.Descriptor instead.
+func (*ResourceConfig) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ResourceConfig) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResourceConfig) GetStatus() ResourceConfig_Status {
+	if x != nil {
+		return x.Status
+	}
+	return ResourceConfig_STATUS_UNSPECIFIED
+}
+
+func (x *ResourceConfig) GetShould() string {
+	if x != nil {
+		return x.Should
+	}
+	return ""
+}
+
+func (x *ResourceConfig) GetSent() string {
+	if x != nil {
+		return x.Sent
+	}
+	return ""
+}
+
+func (x *ResourceConfig) GetAcked() string {
+	if x != nil {
+		return x.Acked
+	}
+	return ""
+}
+
+func (x *ResourceConfig) GetRejected() string {
+	if x != nil {
+		return x.Rejected
+	}
+	return ""
+}
+
+// RetryQuery asks that rejected responses of a proxy be sent once more.
+type RetryQuery struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Proxy  string                 `protobuf:"bytes,2,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	// Empty: of all types.
+	TypeUrl       string `protobuf:"bytes,3,opt,name=type_url,json=typeUrl,proto3" json:"type_url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryQuery) Reset() {
+	*x = RetryQuery{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryQuery) ProtoMessage() {}
+
+func (x *RetryQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryQuery.ProtoReflect.Descriptor instead.
+func (*RetryQuery) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RetryQuery) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *RetryQuery) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *RetryQuery) GetTypeUrl() string {
+	if x != nil {
+		return x.TypeUrl
+	}
+	return ""
+}
+
+type RetryAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many responses are tried again.
+	Retried       uint32 `protobuf:"varint,1,opt,name=retried,proto3" json:"retried,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryAnswer) Reset() {
+	*x = RetryAnswer{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryAnswer) ProtoMessage() {}
+
+func (x *RetryAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryAnswer.ProtoReflect.Descriptor instead.
+func (*RetryAnswer) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RetryAnswer) GetRetried() uint32 {
+	if x != nil {
+		return x.Retried
+	}
+	return 0
+}
+
 // ClusterReport is the control plane cluster as one node sees it.
 type ClusterReport struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -835,7 +1422,7 @@ type ClusterReport struct {
 
 func (x *ClusterReport) Reset() {
 	*x = ClusterReport{}
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +1434,7 @@ func (x *ClusterReport) String() string {
 func (*ClusterReport) ProtoMessage() {}
 
 func (x *ClusterReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1447,7 @@ func (x *ClusterReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterReport.ProtoReflect.Descriptor instead.
 func (*ClusterReport) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{9}
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ClusterReport) GetClusterId() string {
@@ -933,7 +1520,7 @@ type NodeReport struct {
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1532,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1545,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{10}
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NodeReport) GetId() string {
@@ -1057,15 +1644,19 @@ var File_fsm_fsmpb_report_proto protoreflect.FileDescriptor
 const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\n" +
 	"\x16fsm/fsmpb/report.proto\x12\n" +
-	"ecp.fsm.v1\"v\n" +
+	"ecp.fsm.v1\"\xd9\x01\n" +
 	"\x05Query\x124\n" +
 	"\astreams\x18\x01 \x01(\v2\x18.ecp.fsm.v1.StreamsQueryH\x00R\astreams\x12.\n" +
-	"\x05fleet\x18\x02 \x01(\v2\x16.ecp.fsm.v1.FleetQueryH\x00R\x05fleetB\a\n" +
-	"\x05query\"\x8e\x01\n" +
+	"\x05fleet\x18\x02 \x01(\v2\x16.ecp.fsm.v1.FleetQueryH\x00R\x05fleet\x121\n" +
+	"\x06config\x18\x03 \x01(\v2\x17.ecp.fsm.v1.ConfigQueryH\x00R\x06config\x12.\n" +
+	"\x05retry\x18\x04 \x01(\v2\x16.ecp.fsm.v1.RetryQueryH\x00R\x05retryB\a\n" +
+	"\x05query\"\xf3\x01\n" +
 	"\x06Answer\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x125\n" +
 	"\astreams\x18\x02 \x01(\v2\x19.ecp.fsm.v1.StreamsAnswerH\x00R\astreams\x12/\n" +
-	"\x05fleet\x18\x03 \x01(\v2\x17.ecp.fsm.v1.FleetAnswerH\x00R\x05fleetB\b\n" +
+	"\x05fleet\x18\x03 \x01(\v2\x17.ecp.fsm.v1.FleetAnswerH\x00R\x05fleet\x122\n" +
+	"\x06config\x18\x04 \x01(\v2\x18.ecp.fsm.v1.ConfigAnswerH\x00R\x06config\x12/\n" +
+	"\x05retry\x18\x05 \x01(\v2\x17.ecp.fsm.v1.RetryAnswerH\x00R\x05retryB\b\n" +
 	"\x06answer\"V\n" +
 	"\fStreamsQuery\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
@@ -1125,7 +1716,50 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\n" +
 	"\x06SYNCED\x10\x01\x12\v\n" +
 	"\aPENDING\x10\x02\x12\f\n" +
-	"\bREJECTED\x10\x03\"\xb4\x01\n" +
+	"\bREJECTED\x10\x03\"U\n" +
+	"\vConfigQuery\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x18\n" +
+	"\aproxies\x18\x02 \x03(\tR\aproxies\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\"`\n" +
+	"\fConfigAnswer\x122\n" +
+	"\astreams\x18\x01 \x03(\v2\x18.ecp.fsm.v1.StreamConfigR\astreams\x12\x1c\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"n\n" +
+	"\fStreamConfig\x120\n" +
+	"\x06stream\x18\x01 \x01(\v2\x18.ecp.fsm.v1.StreamReportR\x06stream\x12,\n" +
+	"\x05types\x18\x02 \x03(\v2\x16.ecp.fsm.v1.TypeConfigR\x05types\"\xfb\x01\n" +
+	"\n" +
+	"TypeConfig\x12\x19\n" +
+	"\btype_url\x18\x01 \x01(\tR\atypeUrl\x12\x1a\n" +
+	"\bwildcard\x18\x02 \x01(\bR\bwildcard\x128\n" +
+	"\tresources\x18\x03 \x03(\v2\x1a.ecp.fsm.v1.ResourceConfigR\tresources\x12\x17\n" +
+	"\asent_at\x18\x04 \x01(\x03R\x06sentAt\x12\x19\n" +
+	"\backed_at\x18\x05 \x01(\x03R\aackedAt\x12'\n" +
+	"\x0frejected_detail\x18\x06 \x01(\tR\x0erejectedDetail\x12\x1f\n" +
+	"\vrejected_at\x18\a \x01(\x03R\n" +
+	"rejectedAt\"\xa0\x02\n" +
+	"\x0eResourceConfig\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
+	"\x06status\x18\x02 \x01(\x0e2!.ecp.fsm.v1.ResourceConfig.StatusR\x06status\x12\x16\n" +
+	"\x06should\x18\x03 \x01(\tR\x06should\x12\x12\n" +
+	"\x04sent\x18\x04 \x01(\tR\x04sent\x12\x14\n" +
+	"\x05acked\x18\x05 \x01(\tR\x05acked\x12\x1a\n" +
+	"\brejected\x18\x06 \x01(\tR\brejected\"a\n" +
+	"\x06Status\x12\x16\n" +
+	"\x12STATUS_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06SYNCED\x10\x01\x12\v\n" +
+	"\aPENDING\x10\x02\x12\f\n" +
+	"\bREJECTED\x10\x03\x12\f\n" +
+	"\bNOT_SENT\x10\x04\x12\n" +
+	"\n" +
+	"\x06ABSENT\x10\x05\"U\n" +
+	"\n" +
+	"RetryQuery\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05proxy\x18\x02 \x01(\tR\x05proxy\x12\x19\n" +
+	"\btype_url\x18\x03 \x01(\tR\atypeUrl\"'\n" +
+	"\vRetryAnswer\x12\x18\n" +
+	"\aretried\x18\x01 \x01(\rR\aretried\"\xb4\x01\n" +
 	"\rClusterReport\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
@@ -1165,37 +1799,54 @@ func file_fsm_fsmpb_report_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_report_proto_rawDescData
 }
 
-var file_fsm_fsmpb_report_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fsm_fsmpb_report_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_fsm_fsmpb_report_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_fsm_fsmpb_report_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_fsm_fsmpb_report_proto_goTypes = []any{
-	(ProxySync_State)(0),  // 0: ecp.fsm.v1.ProxySync.State
-	(*Query)(nil),         // 1: ecp.fsm.v1.Query
-	(*Answer)(nil),        // 2: ecp.fsm.v1.Answer
-	(*StreamsQuery)(nil),  // 3: ecp.fsm.v1.StreamsQuery
-	(*StreamsAnswer)(nil), // 4: ecp.fsm.v1.StreamsAnswer
-	(*StreamReport)(nil),  // 5: ecp.fsm.v1.StreamReport
-	(*TypeReport)(nil),    // 6: ecp.fsm.v1.TypeReport
-	(*FleetQuery)(nil),    // 7: ecp.fsm.v1.FleetQuery
-	(*FleetAnswer)(nil),   // 8: ecp.fsm.v1.FleetAnswer
-	(*ProxySync)(nil),     // 9: ecp.fsm.v1.ProxySync
-	(*ClusterReport)(nil), // 10: ecp.fsm.v1.ClusterReport
-	(*NodeReport)(nil),    // 11: ecp.fsm.v1.NodeReport
+	(ProxySync_State)(0),       // 0: ecp.fsm.v1.ProxySync.State
+	(ResourceConfig_Status)(0), // 1: ecp.fsm.v1.ResourceConfig.Status
+	(*Query)(nil),              // 2: ecp.fsm.v1.Query
+	(*Answer)(nil),             // 3: ecp.fsm.v1.Answer
+	(*StreamsQuery)(nil),       // 4: ecp.fsm.v1.StreamsQuery
+	(*StreamsAnswer)(nil),      // 5: ecp.fsm.v1.StreamsAnswer
+	(*StreamReport)(nil),       // 6: ecp.fsm.v1.StreamReport
+	(*TypeReport)(nil),         // 7: ecp.fsm.v1.TypeReport
+	(*FleetQuery)(nil),         // 8: ecp.fsm.v1.FleetQuery
+	(*FleetAnswer)(nil),        // 9: ecp.fsm.v1.FleetAnswer
+	(*ProxySync)(nil),          // 10: ecp.fsm.v1.ProxySync
+	(*ConfigQuery)(nil),        // 11: ecp.fsm.v1.ConfigQuery
+	(*ConfigAnswer)(nil),       // 12: ecp.fsm.v1.ConfigAnswer
+	(*StreamConfig)(nil),       // 13: ecp.fsm.v1.StreamConfig
+	(*TypeConfig)(nil),         // 14: ecp.fsm.v1.TypeConfig
+	(*ResourceConfig)(nil),     // 15: ecp.fsm.v1.ResourceConfig
+	(*RetryQuery)(nil),         // 16: ecp.fsm.v1.RetryQuery
+	(*RetryAnswer)(nil),        // 17: ecp.fsm.v1.RetryAnswer
+	(*ClusterReport)(nil),      // 18: ecp.fsm.v1.ClusterReport
+	(*NodeReport)(nil),         // 19: ecp.fsm.v1.NodeReport
 }
 var file_fsm_fsmpb_report_proto_depIdxs = []int32{
-	3,  // 0: ecp.fsm.v1.Query.streams:type_name -> ecp.fsm.v1.StreamsQuery
-	7,  // 1: ecp.fsm.v1.Query.fleet:type_name -> ecp.fsm.v1.FleetQuery
-	4,  // 2: ecp.fsm.v1.Answer.streams:type_name -> ecp.fsm.v1.StreamsAnswer
-	8,  // 3: ecp.fsm.v1.Answer.fleet:type_name -> ecp.fsm.v1.FleetAnswer
-	5,  // 4: ecp.fsm.v1.StreamsAnswer.streams:type_name -> ecp.fsm.v1.StreamReport
-	6,  // 5: ecp.fsm.v1.StreamReport.types:type_name -> ecp.fsm.v1.TypeReport
-	9,  // 6: ecp.fsm.v1.FleetAnswer.proxies:type_name -> ecp.fsm.v1.ProxySync
-	0,  // 7: ecp.fsm.v1.ProxySync.state:type_name -> ecp.fsm.v1.ProxySync.State
-	11, // 8: ecp.fsm.v1.ClusterReport.nodes:type_name -> ecp.fsm.v1.NodeReport
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	4,  // 0: ecp.fsm.v1.Query.streams:type_name -> ecp.fsm.v1.StreamsQuery
+	8,  // 1: ecp.fsm.v1.Query.fleet:type_name -> ecp.fsm.v1.FleetQuery
+	11, // 2: ecp.fsm.v1.Query.config:type_name -> ecp.fsm.v1.ConfigQuery
+	16, // 3: ecp.fsm.v1.Query.retry:type_name -> ecp.fsm.v1.RetryQuery
+	5,  // 4: ecp.fsm.v1.Answer.streams:type_name -> ecp.fsm.v1.StreamsAnswer
+	9,  // 5: ecp.fsm.v1.Answer.fleet:type_name -> ecp.fsm.v1.FleetAnswer
+	12, // 6: ecp.fsm.v1.Answer.config:type_name -> ecp.fsm.v1.ConfigAnswer
+	17, // 7: ecp.fsm.v1.Answer.retry:type_name -> ecp.fsm.v1.RetryAnswer
+	6,  // 8: ecp.fsm.v1.StreamsAnswer.streams:type_name -> ecp.fsm.v1.StreamReport
+	7,  // 9: ecp.fsm.v1.StreamReport.types:type_name -> ecp.fsm.v1.TypeReport
+	10, // 10: ecp.fsm.v1.FleetAnswer.proxies:type_name -> ecp.fsm.v1.ProxySync
+	0,  // 11: ecp.fsm.v1.ProxySync.state:type_name -> ecp.fsm.v1.ProxySync.State
+	13, // 12: ecp.fsm.v1.ConfigAnswer.streams:type_name -> ecp.fsm.v1.StreamConfig
+	6,  // 13: ecp.fsm.v1.StreamConfig.stream:type_name -> ecp.fsm.v1.StreamReport
+	14, // 14: ecp.fsm.v1.StreamConfig.types:type_name -> ecp.fsm.v1.TypeConfig
+	15, // 15: ecp.fsm.v1.TypeConfig.resources:type_name -> ecp.fsm.v1.ResourceConfig
+	1,  // 16: ecp.fsm.v1.ResourceConfig.status:type_name -> ecp.fsm.v1.ResourceConfig.Status
+	19, // 17: ecp.fsm.v1.ClusterReport.nodes:type_name -> ecp.fsm.v1.NodeReport
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_report_proto_init() }
@@ -1206,18 +1857,22 @@ func file_fsm_fsmpb_report_proto_init() {
 	file_fsm_fsmpb_report_proto_msgTypes[0].OneofWrappers = []any{
 		(*Query_Streams)(nil),
 		(*Query_Fleet)(nil),
+		(*Query_Config)(nil),
+		(*Query_Retry)(nil),
 	}
 	file_fsm_fsmpb_report_proto_msgTypes[1].OneofWrappers = []any{
 		(*Answer_Streams)(nil),
 		(*Answer_Fleet)(nil),
+		(*Answer_Config)(nil),
+		(*Answer_Retry)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_report_proto_rawDesc), len(file_fsm_fsmpb_report_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   11,
+			NumEnums:      2,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
