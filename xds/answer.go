@@ -21,6 +21,10 @@ func (s *Server) Answer(ctx context.Context, q *fsmpb.Query) (*fsmpb.Answer, err
 			return nil, err
 		}
 		return &fsmpb.Answer{Answer: &fsmpb.Answer_Fleet{Fleet: s.answerFleet(q.Fleet)}}, nil
+	case *fsmpb.Query_Config:
+		return &fsmpb.Answer{Answer: &fsmpb.Answer_Config{Config: s.answerConfig(q.Config)}}, nil
+	case *fsmpb.Query_Retry:
+		return &fsmpb.Answer{Answer: &fsmpb.Answer_Retry{Retry: s.retry(q.Retry)}}, nil
 	}
 	return nil, fsm.Refusal(fsm.CodeInvalid, "unknown query")
 }
@@ -47,6 +51,10 @@ func (s *Server) answerStreams(q *fsmpb.StreamsQuery) *fsmpb.StreamsAnswer {
 func (st *stream) report(now time.Time) *fsmpb.StreamReport {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	return st.reportLocked(now)
+}
+
+func (st *stream) reportLocked(now time.Time) *fsmpb.StreamReport {
 	r := &fsmpb.StreamReport{
 		Tenant: st.id.Tenant, Proxy: st.id.Proxy, Fleet: st.id.Fleet,
 		NodeStart: st.server.config.NodeStart, Number: st.number,

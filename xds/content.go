@@ -63,6 +63,14 @@ func (c *content) find(name string) *item {
 	return find(c.items, name)
 }
 
+// versionOf returns the version of a name, empty when the content has none.
+func (c *content) versionOf(name string) string {
+	if i := c.find(name); i != nil {
+		return i.version
+	}
+	return ""
+}
+
 // revision is the newest revision whose content this is, 0 when it is none's.
 func (c *content) revision() uint64 {
 	if c == nil {

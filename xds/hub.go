@@ -280,3 +280,15 @@ func (h *hub) streams(tenant, fleet string) []*stream {
 	}
 	return out
 }
+
+// proxies returns the streams of some proxies of a tenant.
+func (h *hub) proxies(tenant string, ids []string) []*stream {
+	wanted := make(map[string]struct{}, len(ids))
+	for _, id := range ids {
+		wanted[id] = struct{}{}
+	}
+	return slices.DeleteFunc(h.streams(tenant, ""), func(st *stream) bool {
+		_, ok := wanted[st.id.Proxy]
+		return !ok
+	})
+}
