@@ -83,7 +83,7 @@ func TestPermissions(t *testing.T) {
 		"getHealth": "", "getReady": "",
 		"putTenant": "admin", "deleteTenant": "admin", "transferLeader": "admin", "removeNode": "admin",
 		"putFleet": "operator", "deleteFleet": "operator", "changeFleet": "operator", "rollbackFleet": "operator",
-		"putEndpoints": "operator", "deleteEndpoints": "operator", "deleteProxy": "operator",
+		"putEndpoints": "operator", "deleteEndpoints": "operator", "deleteProxy": "operator", "retryProxy": "operator",
 	}
 	roles := []string{"", "viewer", "operator", "admin"}
 	path := strings.NewReplacer("{tenant}", "default", "{fleet}", "edge", "{revision}", "1", "{type}", "cluster",

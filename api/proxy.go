@@ -37,6 +37,16 @@ func listProxies(s *Server, c *call, st *fsm.State) (any, error) {
 }
 
 func getProxy(s *Server, c *call, st *fsm.State) (any, error) {
+	row, err := proxyOf(c, st)
+	if err != nil {
+		return nil, err
+	}
+	reports := s.reports(c.ctx, row.GetTenant(), []*fsmpb.Proxy{row})
+	return proxyJSON(st, row, reports[row.GetId()]), nil
+}
+
+// proxyOf returns the row of the proxy that a path names.
+func proxyOf(c *call, st *fsm.State) (*fsmpb.Proxy, error) {
 	t, err := tenantOf(c, st)
 	if err != nil {
 		return nil, err
@@ -45,8 +55,7 @@ func getProxy(s *Server, c *call, st *fsm.State) (any, error) {
 	if !ok {
 		return nil, refuse(wire.CodeProxyNotFound, "tenant %q has no proxy %q", t.GetName(), c.param("proxy"))
 	}
-	reports := s.reports(c.ctx, t.GetName(), []*fsmpb.Proxy{row})
-	return proxyJSON(st, row, reports[row.GetId()]), nil
+	return row, nil
 }
 
 func (s *Server) deleteProxy(c *call) (*answer, error) {
@@ -68,9 +77,7 @@ func (s *Server) reports(ctx context.Context, tenant string, rows []*fsmpb.Proxy
 	if q.Proxies == nil {
 		return out
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxGather)
-	defer cancel()
-	answers, failed := s.deps.Cluster.Gather(ctx, &fsmpb.Query{Query: &fsmpb.Query_Streams{Streams: q}})
+	answers, failed := s.gather(ctx, &fsmpb.Query{Query: &fsmpb.Query_Streams{Streams: q}})
 	for node, err := range failed {
 		s.log.Debug("node does not tell of its streams", "node", node, "error", err)
 	}

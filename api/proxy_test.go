@@ -3,6 +3,7 @@ package api_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/org/envoy-control-plane/api/wire"
@@ -162,4 +163,136 @@ func TestProxyList(t *testing.T) {
 	if len(rest.Items) != 1 || rest.Items[0].ID != "p3" || rest.Next != "" {
 		t.Errorf("second page: %+v", rest)
 	}
+}
+
+// shown is a resource of a stream's config, "web synced 2-ab > 2-ab".
+func shown(r wire.ResourceConfig) string {
+	return r.Name + " " + r.Status + " " + r.Should + " > " + r.Acked
+}
+
+// TestProxyConfig: versions come from the nodes, messages from the state.
+func TestProxyConfig(t *testing.T) {
+	r := newRig(t).withFleet()
+	old := r.change(cluster("web", ""), cluster("old", ""))
+	now := decoded[wire.Changed](r.post(changePath, `{"upsert":[`+cluster("web", `,"binds":["x"]`)+`],"delete":[{"type":"cluster","name":"old"}]}`), 201)
+	version := func(c wire.Changed, name string) string {
+		for _, x := range c.Changed {
+			if x.Name == name {
+				return x.Version
+			}
+		}
+		t.Fatalf("%s did not change", name)
+		return ""
+	}
+	was, is, gone := version(old, "web"), version(now, "web"), version(old, "old")
+	connect(t, r.ledger, "default", "edge", "p/1", "10.0.0.1:1", 1)
+	r.node.set(func(n *node) {
+		n.gather = func(q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
+			if c := q.GetConfig(); c.GetTenant() != "default" || !slices.Equal(c.GetProxies(), []string{"p/1"}) {
+				t.Errorf("asked: %v", q)
+			}
+			return []*fsmpb.Answer{{Node: "n1", Answer: &fsmpb.Answer_Config{Config: &fsmpb.ConfigAnswer{Streams: []*fsmpb.StreamConfig{{
+				Stream: stream("p/1", "10.0.0.1:1", 1, 1),
+				Types: []*fsmpb.TypeConfig{
+					{TypeUrl: fsm.TypeCluster, Wildcard: true, RejectedDetail: "no good", RejectedAt: 7, Resources: []*fsmpb.ResourceConfig{
+						{Name: "old", Status: fsmpb.ResourceConfig_NOT_SENT, Sent: gone, Acked: gone},
+						{Name: "web", Status: fsmpb.ResourceConfig_REJECTED, Should: is, Sent: is, Acked: was, Rejected: is},
+					}},
+					{TypeUrl: fsm.TypeSecret, Resources: []*fsmpb.ResourceConfig{
+						{Name: "tls", Status: fsmpb.ResourceConfig_SYNCED, Should: "1-aa", Acked: "1-aa"},
+					}},
+				},
+			}}}}}}, map[string]error{"n2": errors.New("timed out")}
+		}
+	})
+	path := proxiesPath + "/p%2F1/config"
+	got := decoded[wire.ProxyConfig](r.get(path), 200)
+	if got.ID != "p/1" || got.Revision != 2 || len(got.Streams) != 1 || got.Types != nil || got.Missing[0].Node != "n2" {
+		t.Fatalf("config: %+v", got)
+	}
+	types := got.Streams[0].Types
+	if len(types) != 2 || !types[0].Wildcard || got.Streams[0].Node != "n1" || got.Streams[0].WaitingFor != "listener" {
+		t.Fatalf("stream: %+v", got.Streams[0])
+	}
+	clusters := types[0].Resources
+	if shown(clusters[0]) != "old not_sent  > "+gone || shown(clusters[1]) != "web rejected "+is+" > "+was {
+		t.Errorf("clusters: %s, %s", shown(clusters[0]), shown(clusters[1]))
+	}
+	if r := clusters[1].Rejected; r == nil || r.Version != is || r.Detail != "no good" || clusters[0].Rejected != nil {
+		t.Errorf("rejected: %+v", r)
+	}
+	if !strings.Contains(string(clusters[0].Resource), `"old"`) || !strings.Contains(string(clusters[1].Resource), `"binds":["x"]`) {
+		t.Errorf("messages: %s %s", clusters[0].Resource, clusters[1].Resource)
+	}
+	if secret := types[1].Resources[0]; shown(secret) != "tls synced 1-aa > 1-aa" || secret.Resource != nil {
+		t.Errorf("secret: %+v", secret)
+	}
+	got = decoded[wire.ProxyConfig](r.get(path+"?content=false"), 200)
+	if res := got.Streams[0].Types[0].Resources[1]; res.Resource != nil || res.Should != is {
+		t.Errorf("without content: %+v", res)
+	}
+	r.get(path+"?content=maybe").refused(wire.CodeInvalidParameter, "query.content")
+	r.get(proxiesPath + "/p/config").refused(wire.CodeProxyNotFound)
+}
+
+// TestProxyConfigFromTheState: of a proxy that nobody serves there is what
+// its fleet has.
+func TestProxyConfigFromTheState(t *testing.T) {
+	r := newRig(t).withFleet()
+	connect(t, r.ledger, "default", "edge", "p", "10.0.0.1:1", 1)
+	report(t, r.ledger, 2, &fsmpb.ProxyReport{Tenant: "default", Id: "p", Stream: 1, Report: &fsmpb.ProxyReport_Disconnected_{
+		Disconnected: &fsmpb.ProxyReport_Disconnected{},
+	}})
+	if got := decoded[wire.ProxyConfig](r.get(proxiesPath+"/p/config"), 200); got.Status != "disconnected" || got.Types != nil {
+		t.Errorf("without a revision: %+v", got)
+	}
+	r.ledger.apply(&fsmpb.Command{Op: &fsmpb.Command_PutEndpoints{PutEndpoints: &fsmpb.PutEndpoints{
+		Tenant: "default", Service: "web", Body: []byte(`{"cluster_name":"web"}`), Hash: fsm.ResourceHash([]byte("x"), nil, 0),
+	}}})
+	r.ledger.apply(&fsmpb.Command{Op: &fsmpb.Command_ChangeFleet{ChangeFleet: &fsmpb.ChangeFleet{
+		Tenant: "default", Fleet: "edge", Upsert: []*fsmpb.Resource{{
+			TypeUrl: fsm.TypeCluster, Name: "web", Body: []byte(`{"name":"web"}`), Hash: fsm.ResourceHash([]byte("web"), nil, 0),
+			References: []*fsmpb.Reference{
+				{Kind: fsmpb.Reference_ENDPOINTS, Name: "web"}, {Kind: fsmpb.Reference_ENDPOINTS, Name: "none"},
+				{Kind: fsmpb.Reference_SECRET, Name: "tls"}, {Kind: fsmpb.Reference_CLUSTER, Name: "other"},
+			},
+		}},
+	}}})
+	got := decoded[wire.ProxyConfig](r.get(proxiesPath+"/p/config"), 200)
+	var lines []string
+	for _, c := range got.Types {
+		for _, x := range c.Resources {
+			hash := fsm.VersionHash(x.Should)
+			lines = append(lines, strings.TrimSpace(c.Type+" "+x.Name+" "+x.Status+" "+hash[:min(2, len(hash))]+" "+string(x.Resource)))
+		}
+	}
+	want := []string{
+		`cluster web unknown ` + fsm.VersionHash(fsm.Version(1, fsm.ResourceHash([]byte("web"), nil, 0)))[:2] + ` {"name":"web"}`,
+		`endpoints none unknown`,
+		`endpoints web unknown ` + fsm.VersionHash(fsm.Version(1, fsm.ResourceHash([]byte("x"), nil, 0)))[:2] + ` {"cluster_name":"web"}`,
+		`secret tls unknown`,
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("types:\n%s\nwant:\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestRetry adds up what the nodes send again.
+func TestRetry(t *testing.T) {
+	r := newRig(t).withFleet()
+	connect(t, r.ledger, "default", "edge", "p", "10.0.0.1:1", 1)
+	var asked *fsmpb.RetryQuery
+	r.node.set(func(n *node) {
+		n.gather = func(q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
+			asked = q.GetRetry()
+			one := &fsmpb.Answer{Answer: &fsmpb.Answer_Retry{Retry: &fsmpb.RetryAnswer{Retried: 1}}}
+			return []*fsmpb.Answer{one, one, {}}, map[string]error{"n3": errors.New("timed out")}
+		}
+	})
+	got := decoded[wire.Retried](r.post(proxiesPath+"/p/retry?type=listener", ""), 200)
+	if got.Retried != 2 || len(got.Missing) != 1 || asked.GetProxy() != "p" || asked.GetTenant() != "default" || asked.GetTypeUrl() != fsm.TypeListener {
+		t.Errorf("%+v after %v", got, asked)
+	}
+	r.post(proxiesPath+"/none/retry", "").refused(wire.CodeProxyNotFound)
+	r.post(proxiesPath+"/p/retry?type=a%20b", "").refused(wire.CodeUnknownType, "query.type")
 }

@@ -116,6 +116,11 @@ func routes() []Route {
 		{get, proxyPath, "getProxy", PermView, KindPlain, reading, read(getProxy)},
 		{del, proxyPath, "deleteProxy", PermOperate, KindPlain, nil, (*Server).deleteProxy},
 		{
+			get, proxyPath + "/config", "getProxyConfig", PermView, KindPlain,
+			with(reading, "content"), read(proxyConfig),
+		},
+		{post, proxyPath + "/retry", "retryProxy", PermOperate, KindPlain, []string{"type"}, read(retryProxy)},
+		{
 			get, tenantPath + "/history", "listHistory", PermView, KindPlain,
 			with(listing, "fleet", "kind", "by", "since", "until"), read(listHistory),
 		},

@@ -86,11 +86,7 @@ func (w *watch) run(ctx context.Context, st *fsm.State) (any, error) {
 // look asks all nodes once and puts their answers together with the rows of
 // the state.
 func (w *watch) look(ctx context.Context, st *fsm.State) wire.FleetStatus {
-	ctx, cancel := context.WithTimeout(ctx, maxGather)
-	defer cancel()
-	answers, failed := w.s.deps.Cluster.Gather(ctx, &fsmpb.Query{
-		Query: &fsmpb.Query_Fleet{Fleet: w.query},
-	})
+	answers, failed := w.s.gather(ctx, &fsmpb.Query{Query: &fsmpb.Query_Fleet{Fleet: w.query}})
 	live := map[string]*fsmpb.ProxySync{}
 	for _, a := range answers {
 		for _, p := range a.GetFleet().GetProxies() {

@@ -245,6 +245,13 @@ func TestEveryOperation(t *testing.T) {
 		t.Errorf("deleting a proxy that is not there: %v", err)
 	}
 
+	if _, err := c.ProxyConfig(ctx, "p", true); client.CodeOf(err) != wire.CodeProxyNotFound {
+		t.Errorf("the configuration of a proxy that is not there: %v", err)
+	}
+	if _, err := c.RetryProxy(ctx, "p", "cluster"); client.CodeOf(err) != wire.CodeProxyNotFound {
+		t.Errorf("a retry of a proxy that is not there: %v", err)
+	}
+
 	now := time.Now()
 	history, err := c.History(ctx, client.HistoryQuery{
 		Fleet: "edge", Kind: "revision_created", Since: now.Add(-time.Hour), Until: now.Add(time.Hour), Limit: 2,
