@@ -22,7 +22,9 @@ version that was sent, acknowledged and rejected, with Envoy's text.`,
 		Example: `  ecpctl proxies --fleet edge
   ecpctl proxies --status disconnected
   ecpctl proxies edge-1
-  ecpctl proxies edge-1 -o yaml`,
+  ecpctl proxies edge-1 -o yaml
+  ecpctl proxies config edge-1
+  ecpctl proxies retry edge-1`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	addFleet(cmd, &q.Fleet, "only proxies of this fleet")
@@ -44,6 +46,7 @@ version that was sent, acknowledged and rejected, with Envoy's text.`,
 		}
 		return a.show(p, func(t *table) { proxyDetail(t, p) })
 	})
+	cmd.AddCommand(a.proxyConfigCommand(), a.proxyRetryCommand())
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -29,6 +30,7 @@ type lonely struct {
 	mu      sync.Mutex
 	state   *fsm.State
 	proxies []*fsmpb.ProxySync
+	config  *fsmpb.ConfigAnswer
 }
 
 func (l *lonely) State() *fsm.State {
@@ -54,7 +56,13 @@ func (l *lonely) WaitApplied(context.Context, uint64) (*fsm.State, error) { retu
 func (l *lonely) Gather(_ context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if q.GetFleet() == nil {
+	switch {
+	case q.GetConfig() != nil:
+		return []*fsmpb.Answer{{Node: "cp-0", Answer: &fsmpb.Answer_Config{Config: l.config}}}, nil
+	case q.GetRetry() != nil:
+		return []*fsmpb.Answer{{Node: "cp-0", Answer: &fsmpb.Answer_Retry{Retry: &fsmpb.RetryAnswer{Retried: 2}}}},
+			map[string]error{"cp-1": errors.New("no answer")}
+	case q.GetFleet() == nil:
 		return nil, nil
 	}
 	return []*fsmpb.Answer{{Answer: &fsmpb.Answer_Fleet{Fleet: &fsmpb.FleetAnswer{Proxies: l.proxies}}}}, nil
@@ -263,6 +271,24 @@ func TestProxies(t *testing.T) {
 	ecpctl(t, s, "", "proxies", "edge-2").exits(exitFailed).complains("proxy_not_found")
 	ecpctl(t, s, "", "delete", "proxy", "edge-1").exits(exitFailed).complains("proxy_connected")
 	ecpctl(t, s, "", "delete", "fleet", "edge").exits(exitFailed).complains("fleet_has_proxies")
+
+	ecpctl(t, s, "", "proxies", "config", "edge-1").exits(exitDone).
+		prints("proxy edge-1 of fleet edge, connected; the fleet is at revision 1", "TYPE ", "endpoints  web", "unknown")
+	l.config = &fsmpb.ConfigAnswer{Streams: []*fsmpb.StreamConfig{{
+		Stream: &fsmpb.StreamReport{Peer: "10.0.0.9:1", Protocol: "delta", Revision: 1, WaitingFor: "cluster"},
+		Types: []*fsmpb.TypeConfig{{
+			TypeUrl: fsm.TypeCluster, Wildcard: true, RejectedDetail: "no such filter", Resources: []*fsmpb.ResourceConfig{
+				{Name: "api", Status: fsmpb.ResourceConfig_NOT_SENT, Should: "9-aa"},
+				{Name: "web", Status: fsmpb.ResourceConfig_REJECTED, Should: "9-bb", Acked: "7-cc", Rejected: "9-bb"},
+			},
+		}},
+	}}}
+	ecpctl(t, s, "", "proxies", "config", "edge-1").exits(exitDone).prints(
+		"node cp-0, delta from 10.0.0.9:1", "at revision 1, waits for cluster",
+		"TYPE     NAME  SHOULD  HAS   STATUS\ncluster  api   9-aa    -     not_sent\ncluster  web   9-bb    7-cc  rejected\n",
+		"Envoy rejects cluster: no such filter")
+	ecpctl(t, s, "", "proxies", "retry", "edge-1", "--type", "cluster", "-o", "table").exits(exitDone).
+		prints("2 rejected responses sent again").complains("node cp-1 does not answer")
 
 	say := func(state fsmpb.ProxySync_State) {
 		l.mu.Lock()
