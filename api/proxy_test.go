@@ -253,8 +253,10 @@ func TestProxyConfigFromTheState(t *testing.T) {
 		Tenant: "default", Fleet: "edge", Upsert: []*fsmpb.Resource{{
 			TypeUrl: fsm.TypeCluster, Name: "web", Body: []byte(`{"name":"web"}`), Hash: fsm.ResourceHash([]byte("web"), nil, 0),
 			References: []*fsmpb.Reference{
-				{Kind: fsmpb.Reference_ENDPOINTS, Name: "web"}, {Kind: fsmpb.Reference_ENDPOINTS, Name: "none"},
-				{Kind: fsmpb.Reference_SECRET, Name: "tls"}, {Kind: fsmpb.Reference_CLUSTER, Name: "other"},
+				{Kind: fsmpb.Reference_ENDPOINTS, Name: "web"},
+				{Kind: fsmpb.Reference_ENDPOINTS, Name: "none"},
+				{Kind: fsmpb.Reference_SECRET, Name: "tls"},
+				{Kind: fsmpb.Reference_CLUSTER, Name: "other"},
 			},
 		}},
 	}}})

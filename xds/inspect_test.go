@@ -80,7 +80,7 @@ func TestConfigOfEachResource(t *testing.T) {
 		// A removal waits behind the rejection, an addition is on its way.
 		f.replace(cluster(t, "b", 2), cluster(t, "c", 1))
 		last := sprintf("%d", f.current().Index())
-		r = c.want(c.pick("cluster a b c", "cluster c"))
+		c.want(c.pick("cluster a b c", "cluster c"))
 		if c.delta {
 			f.wantConfig(fsm.TypeCluster, sprintf(
 				"a NOT_SENT >%[1]s>%[1]s, b REJECTED %[2]s>%[2]s>%[1]s !%[2]s b is bad, c PENDING %[3]s>%[3]s>", at, next, last))
