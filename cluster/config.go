@@ -41,6 +41,9 @@ type Config struct {
 	// NonVoter keeps the node from ever becoming a voter.
 	NonVoter bool
 	Zone     string
+	// StaleAfter is how long after its start a node without a majority waits
+	// until it is Stale; 0: it waits for ever.
+	StaleAfter time.Duration
 
 	// APIAddress, XDSAddress and Build are shown in reports.
 	APIAddress string
@@ -157,6 +160,9 @@ func (c *Config) Validate() error {
 		if port < 1 || port > 65535 {
 			errs = append(errs, fmt.Errorf("%s port %d", name, port))
 		}
+	}
+	if c.StaleAfter < 0 {
+		errs = append(errs, fmt.Errorf("stale-after %s", c.StaleAfter))
 	}
 	if c.BootstrapExpect < 0 {
 		errs = append(errs, fmt.Errorf("bootstrap-expect %d", c.BootstrapExpect))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,12 @@ type machine struct {
 
 	state   atomic.Pointer[fsm.State]
 	waiters waiters
+
+	// mu admits one applier: Raft, or getAhead before Raft has a quorum.
+	mu sync.Mutex
+	// ahead is the last entry that getAhead applied while Raft has yet to hand
+	// it over; 0 for none.
+	ahead uint64
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -40,13 +47,24 @@ func (k *machine) Apply(l *raft.Log) any { return k.ApplyBatch([]*raft.Log{l})[0
 // ApplyBatch implements raft.BatchingFSM. Each answer is the []*fsmpb.Result
 // of that entry's commands.
 func (k *machine) ApplyBatch(logs []*raft.Log) []any {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	answers := k.apply(logs)
+	if len(logs) > 0 && logs[len(logs)-1].Index >= k.ahead {
+		k.ahead = 0
+	}
+	return answers
+}
+
+// apply applies the entries that are not applied yet; k.mu is held.
+func (k *machine) apply(logs []*raft.Log) []any {
 	began := time.Now()
 	answers := make([]any, len(logs))
 	before := k.state.Load()
 	state := before
 	events := []*fsmpb.Event{}
 	for i, l := range logs {
-		if l.Type != raft.LogCommand {
+		if l.Type != raft.LogCommand || l.Index <= k.ahead {
 			continue
 		}
 		entry := &fsmpb.Entry{}
@@ -78,6 +96,11 @@ func (k *machine) publish(state *fsm.State, events []*fsmpb.Event) {
 
 // Snapshot implements raft.FSM: the state is immutable.
 func (k *machine) Snapshot() (raft.FSMSnapshot, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ahead > 0 {
+		return nil, fmt.Errorf("no snapshot before Raft has reached index %d, which the state has", k.ahead)
+	}
 	return &snapshot{state: k.state.Load(), metrics: k.metrics}, nil
 }
 
@@ -87,6 +110,9 @@ func (k *machine) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ahead = 0
 	k.publish(state, nil)
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 const maxLag = 64
 
 // keepMembership looks, on the leader, after the Raft configuration. It is the
-// place where an autopilot will decide instead of plan.
+// place where an autopilot will decide instead of plan. Between two looks the
+// log settles.
 func (n *Node) keepMembership(ctx context.Context) error {
 	tick := time.NewTicker(n.cfg.Membership)
 	defer tick.Stop()
@@ -32,6 +33,7 @@ func (n *Node) keepMembership(ctx context.Context) error {
 		n.prunePeers(rt)
 		if term, _ := n.lead.get(); term != 0 {
 			n.tend(ctx, rt)
+			n.settle(rt.raft)
 		}
 	}
 }

@@ -33,6 +33,8 @@ type Node struct {
 	// ready is a latch: the node has applied all that the cluster had
 	// acknowledged when it started.
 	ready atomic.Bool
+	// stale: the state is the last one on disk that is known to be committed.
+	stale atomic.Bool
 	// failed holds why the node has left Raft for good.
 	failed atomic.Pointer[string]
 	// skew is the leader's clock less the median of the others', nanoseconds.

@@ -83,7 +83,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 	group.Go(func() error { return rt.mux.Run(context.WithoutCancel(ctx)) })
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
-		rt.gossip.Run, rt.proposer.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady,
+		rt.gossip.Run, rt.proposer.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
@@ -160,6 +160,7 @@ func (n *Node) raftConfig() *raft.Config {
 	c.MaxAppendEntries = 128
 	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = n.cfg.SnapshotInterval, n.cfg.SnapshotThreshold, n.cfg.TrailingLogs
 	c.ShutdownOnRemove = false
+	c.RestoreCommittedLogs = true // Raft then tells the store what is committed, see store.Stores
 	c.NoLegacyTelemetry = true
 	c.Logger = newRaftLog(n.log)
 	return c
@@ -278,7 +279,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		Address: n.cfg.address(), Voter: !n.cfg.NonVoter, Zone: n.cfg.Zone, Build: n.cfg.Build,
 		ApiAddress: n.cfg.APIAddress, XdsAddress: n.cfg.XDSAddress,
 		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.ready.Load(),
-		Clock: n.deps.now().UnixNano(), Reason: n.degraded(),
+		Clock: n.deps.now().UnixNano(), Reason: n.degraded(), Stale: n.Stale(),
 	}
 	if rt := n.rt.Load(); rt != nil {
 		out.Configured = len(rt.servers()) > 0

@@ -558,7 +558,9 @@ type NodeInfo struct {
 	// Its clock, nanoseconds since the Unix epoch.
 	Clock int64 `protobuf:"varint,18,opt,name=clock,proto3" json:"clock,omitempty"`
 	// Why it is degraded; empty when it is well.
-	Reason        string `protobuf:"bytes,19,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,19,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Whether it has no more than the last committed state of its own disk.
+	Stale         bool `protobuf:"varint,21,opt,name=stale,proto3" json:"stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -724,6 +726,13 @@ func (x *NodeInfo) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *NodeInfo) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
 }
 
 type PromiseRequest struct {
@@ -1446,7 +1455,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04Seed\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x0e\n" +
-	"\fProbeRequest\"\x87\x04\n" +
+	"\fProbeRequest\"\x9d\x04\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1472,7 +1481,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\astreams\x18\x10 \x01(\rR\astreams\x12\x14\n" +
 	"\x05ready\x18\x11 \x01(\bR\x05ready\x12\x14\n" +
 	"\x05clock\x18\x12 \x01(\x03R\x05clock\x12\x16\n" +
-	"\x06reason\x18\x13 \x01(\tR\x06reason\"C\n" +
+	"\x06reason\x18\x13 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05stale\x18\x15 \x01(\bR\x05stale\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +

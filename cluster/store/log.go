@@ -23,8 +23,13 @@ func (e *DamagedError) Error() string {
 		"it then joins as a new incarnation and is brought up by the others; do not repair or truncate the file", e.Path, e.Index, e.Cause)
 }
 
-// sumBytes is the length of the checksum in front of an entry's extensions.
-const sumBytes = 8
+// In front of an entry's extensions stand its checksum and what was known to
+// be committed when it was written, 8 bytes each. Entries from before the
+// second was kept have only the first.
+const (
+	sumBytes    = 8
+	commitBytes = 8
+)
 
 // Log is a raft.LogStore that checks what it reads.
 type Log struct {
@@ -33,6 +38,9 @@ type Log struct {
 	watch *Watch
 	// damaged is told of the first damaged entry, from the reader's goroutine.
 	damaged func(error)
+	// staged is the commit index that goes into the next entries; Raft's main
+	// loop alone sets it and stores them.
+	staged uint64
 }
 
 var (
@@ -57,33 +65,43 @@ func (l *Log) LastIndex() (uint64, error) { return l.store.LastIndex() }
 
 // GetLog implements raft.LogStore.
 func (l *Log) GetLog(index uint64, into *raft.Log) error {
+	_, err := l.read(index, into)
+	return err
+}
+
+// read returns an entry, and the commit index that was stored with it.
+func (l *Log) read(index uint64, into *raft.Log) (commit uint64, err error) {
 	var got raft.Log
-	err := l.store.GetLog(index, &got)
+	err = l.store.GetLog(index, &got)
 	switch {
 	case errors.Is(err, raft.ErrLogNotFound):
 		if l.missing(index) {
-			return l.damage(index, "it is missing")
+			return 0, l.damage(index, "it is missing")
 		}
-		return err
+		return 0, err
 	case err != nil:
-		return l.damage(index, err.Error())
+		return 0, l.damage(index, err.Error())
 	}
 	if got.Index != index {
-		return l.damage(index, fmt.Sprintf("it says index %d", got.Index))
+		return 0, l.damage(index, fmt.Sprintf("it says index %d", got.Index))
 	}
 	if len(got.Extensions) < sumBytes {
-		return l.damage(index, "it has no checksum")
+		return 0, l.damage(index, "it has no checksum")
 	}
 	want := binary.BigEndian.Uint64(got.Extensions)
 	got.Extensions = got.Extensions[sumBytes:]
+	if sum(&got) != want {
+		return 0, l.damage(index, "its checksum does not match")
+	}
+	if len(got.Extensions) >= commitBytes {
+		commit = binary.BigEndian.Uint64(got.Extensions)
+		got.Extensions = got.Extensions[commitBytes:]
+	}
 	if len(got.Extensions) == 0 {
 		got.Extensions = nil
 	}
-	if sum(&got) != want {
-		return l.damage(index, "its checksum does not match")
-	}
 	*into = got
-	return nil
+	return commit, nil
 }
 
 // missing reports whether an entry that was not found lies inside of the log.
@@ -111,8 +129,12 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 	summed := make([]*raft.Log, len(entries))
 	for i, e := range entries {
 		c := *e
-		c.Extensions = binary.BigEndian.AppendUint64(make([]byte, 0, sumBytes+len(e.Extensions)), sum(e))
-		c.Extensions = append(c.Extensions, e.Extensions...)
+		head := make([]byte, sumBytes, sumBytes+commitBytes+len(e.Extensions))
+		head = binary.BigEndian.AppendUint64(head, min(l.staged, e.Index))
+		head = append(head, e.Extensions...)
+		c.Extensions = head[sumBytes:]
+		binary.BigEndian.PutUint64(head, sum(&c))
+		c.Extensions = head
 		summed[i] = &c
 	}
 	return l.watch.write(func() error { return l.store.StoreLogs(summed) })
@@ -146,7 +168,8 @@ func (l *Log) Verify() error {
 	return nil
 }
 
-// sum covers all that Raft decides by, not the time of the append.
+// sum covers all that Raft decides by and the commit index, not the time of
+// the append.
 func sum(e *raft.Log) uint64 {
 	var head [17]byte
 	binary.BigEndian.PutUint64(head[:], e.Index)

@@ -38,6 +38,7 @@ type Stores struct {
 	Snapshots raft.SnapshotStore
 	Watch     *Watch
 
+	log     *Log
 	closers []func() error
 }
 
@@ -80,9 +81,11 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 	if err := log.Verify(); err != nil {
 		return nil, err
 	}
-	if s.Log, err = raft.NewLogCache(cachedEntries, log); err != nil {
+	cache, err := raft.NewLogCache(cachedEntries, log)
+	if err != nil {
 		return nil, fmt.Errorf("cache %s: %w", logPath, err)
 	}
+	s.log, s.Log = log, tracked{cache, log}
 	if s.Snapshots, err = openSnapshots(dir, o.Log); err != nil {
 		return nil, err
 	}

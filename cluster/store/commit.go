@@ -1,0 +1,47 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// tracked is the cached log with what LogCache hides: Raft hands its commit
+// index to the log with every write.
+type tracked struct {
+	*raft.LogCache
+	log *Log
+}
+
+var (
+	_ raft.CommitTrackingLogStore = tracked{}
+	_ raft.MonotonicLogStore      = tracked{}
+)
+
+// StageCommitIndex implements raft.CommitTrackingLogStore: the next entries
+// carry the index, in the same write.
+func (t tracked) StageCommitIndex(index uint64) error {
+	t.log.staged = index
+	return nil
+}
+
+// GetCommitIndex implements raft.CommitTrackingLogStore. It keeps Raft from
+// applying anything while it starts, which Raft 1.8.0 cannot do: it passes over
+// the changes of its configuration on the way, and hangs when there are more
+// entries than its queue holds. Committed has the index.
+func (t tracked) GetCommitIndex() (uint64, error) { return 0, nil }
+
+// Committed returns an index up to which the log on disk is known to be
+// committed, 0 for none. It trails the true one by what Raft has learned since
+// the last write, and never exceeds the log.
+func (s *Stores) Committed() (uint64, error) {
+	last, err := s.log.LastIndex()
+	if err != nil {
+		return 0, fmt.Errorf("last index: %w", err)
+	}
+	if last == 0 {
+		return 0, nil
+	}
+	var entry raft.Log
+	return s.log.read(last, &entry)
+}
