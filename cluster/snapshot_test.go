@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,9 +86,11 @@ func TestSnapshotOverADivergentLog(t *testing.T) {
 	// Entries that are never committed, and more of them than the others will
 	// have written: the divergent log is longer than the snapshot.
 	r := old.node.rt.Load().raft
-	for range 400 {
-		r.Apply(encodeEntry(1, nil), 0)
+	var all sync.WaitGroup
+	for range 400 { // at once, so that they share writes and fit into the lease
+		all.Go(func() { r.Apply(encodeEntry(1, nil), 0) })
 	}
+	all.Wait()
 	if r.LastIndex() < 350 {
 		t.Fatalf("only %d entries", r.LastIndex())
 	}
