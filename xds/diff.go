@@ -25,8 +25,8 @@ func compare(from, to *content, forced *subscription) diff {
 			if to.whole && (had.state != absent || forced.has(had.name)) {
 				d.removed = append(d.removed, had.name)
 			}
-		case now.state == doubtful:
-			// Parked: not to be sent.
+		case now.state == doubtful || now.state == claimed:
+			// Parked, or the proxy's own: not to be sent.
 		case had != nil && now.sameAs(had) && !forced.asks(now):
 		case now.state == absent && to.kind.onDemand:
 			d.missed = append(d.missed, now)

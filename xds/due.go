@@ -67,10 +67,17 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 	if to == nil {
 		return nil
 	}
+	if st.withheld(t, to) {
+		t.candidate = candidate{}
+		return nil
+	}
 	st.claimed(t, to)
 	if to = st.unpark(t, to); to == nil {
 		t.candidate = candidate{}
 		return nil
+	}
+	if index := st.server.stale.Load(); index > 0 {
+		to = to.sparingNewer(t.sent, index)
 	}
 	if hold {
 		to = to.keeping(t.sent)

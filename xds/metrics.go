@@ -12,6 +12,7 @@ type metrics struct {
 	pushToAck  *prometheus.HistogramVec
 	encoded    prometheus.Counter
 	reports    *prometheus.CounterVec
+	stale      prometheus.Gauge
 }
 
 // kindMetrics are the collectors of one type, looked up once.
@@ -40,9 +41,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "ecp_xds_frames_encoded_total", Help: "Distinct responses encoded; streams share them.",
 		}),
 		reports: counter("ecp_xds_reports_total", "Proxy reports by outcome.", "outcome"),
+		stale: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ecp_xds_stale", Help: "1 while proxies are served a state that may be stale: the node has found no majority since its start.",
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports)
+		reg.MustRegister(m.streams, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports, m.stale)
 	}
 	return m
 }

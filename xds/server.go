@@ -33,6 +33,9 @@ type Server struct {
 
 	numbers  atomic.Uint64 // of streams
 	draining atomic.Bool
+	// stale is the log index of a state that is served without knowing
+	// whether there are later ones; 0 when that is known.
+	stale atomic.Uint64
 
 	mu   sync.Mutex
 	open map[uint64]*stream

@@ -18,6 +18,8 @@ func (st *stream) waitingFor(now time.Time) string {
 			waits = append(waits, t.kind.name+": acknowledgement (its gate has opened by timeout)")
 		case t.out != nil:
 			waits = append(waits, t.kind.name+": acknowledgement")
+		case st.server.stale.Load() > 0 && t.acked == nil && (t.claim != "" || t.resumed):
+			waits = append(waits, t.kind.name+": a majority of the control plane, what the proxy has may be newer")
 		case t.parked != nil:
 			waits = append(waits, t.kind.name+": other content, this one was rejected")
 		case t.candidate.frame != nil:
