@@ -36,6 +36,7 @@ func nodeJSON(n *fsmpb.NodeReport) wire.Node {
 		ID: n.GetId(), Address: n.GetAddress(), Role: role, Leader: n.GetLeader(), Healthy: n.GetHealthy(),
 		Applied: n.GetApplied(), Streams: n.GetStreams(), Build: n.GetBuild(), Zone: n.GetZone(),
 		APIAddress: n.GetApiAddress(), XDSAddress: n.GetXdsAddress(), Reason: n.GetReason(),
+		Stale: n.GetStale(),
 	}
 }
 

@@ -34,6 +34,9 @@ type Node struct {
 	Role    string `json:"role"`
 	Leader  bool   `json:"leader"`
 	Healthy bool   `json:"healthy"`
+	// Stale: it serves the last committed state on its disk, without having
+	// found a majority since its start.
+	Stale bool `json:"stale,omitempty"`
 	// Applied is its last applied log index.
 	Applied uint64 `json:"applied"`
 	// Streams counts open xDS streams.

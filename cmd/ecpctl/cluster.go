@@ -74,7 +74,11 @@ func health(n wire.Node) string {
 	if n.Healthy {
 		return "healthy"
 	}
-	return "unhealthy" + after(": ", n.Reason)
+	word := "unhealthy"
+	if n.Stale {
+		word = "stale"
+	}
+	return word + after(": ", n.Reason)
 }
 
 // after puts a separator before a text that is there.

@@ -32,6 +32,9 @@ func (c *config) check() []error {
 	if c.archiveReplayWindow <= 0 {
 		mistake("--archive-replay-window: %s is not above 0", c.archiveReplayWindow)
 	}
+	if c.staleAfter < 0 {
+		mistake("--stale-after: %s is below 0", c.staleAfter)
+	}
 	if c.stopTimeout <= 0 {
 		mistake("--stop-timeout: %s is not above 0", c.stopTimeout)
 	}

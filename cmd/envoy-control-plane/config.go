@@ -30,6 +30,7 @@ type config struct {
 	initialMembers  []string
 	voter           bool
 	zone            string
+	staleAfter      time.Duration
 
 	databaseURL, databaseReadURL string
 	archiveOff                   bool // --database-url none
@@ -67,6 +68,7 @@ var settings = []setting{
 	{"initial-members", "INITIAL_MEMBERS"},
 	{"voter", "VOTER"},
 	{"zone", "ZONE"},
+	{"stale-after", "STALE_AFTER"},
 	{"database-url", "DATABASE_URL"},
 	{"database-read-url", "DATABASE_READ_URL"},
 	{"archive-overflow", "ARCHIVE_OVERFLOW"},
@@ -94,6 +96,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.initialMembers, "initial-members", nil, "node ids that may found a new cluster (default: any)")
 	flags.BoolVar(&c.voter, "voter", true, "whether this node may vote")
 	flags.StringVar(&c.zone, "zone", "", "failure domain of this node")
+	flags.DurationVar(&c.staleAfter, "stale-after", 30*time.Second, "how long after its start a node without a majority serves proxies the last state on its disk; 0: never")
 	flags.StringVar(&c.databaseURL, "database-url", "", "Postgres of the archive (default: no archive here; none: take the archive out of the cluster)")
 	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")

@@ -64,7 +64,7 @@ func clusterConfig(c *config) cluster.Config {
 		NodeID: c.nodeID, DataDir: c.dataDir, Bind: c.bind, Advertise: c.advertise,
 		RaftPort: c.raftPort, GossipPort: c.gossipPort, Join: c.join,
 		BootstrapExpect: c.bootstrapExpect, InitialMembers: c.initialMembers,
-		NonVoter: !c.voter, Zone: c.zone, Build: version,
+		NonVoter: !c.voter, Zone: c.zone, StaleAfter: c.staleAfter, Build: version,
 		APIAddress: c.advertised(c.httpPort), XDSAddress: c.advertised(c.xdsPort),
 	}
 }
@@ -105,6 +105,10 @@ func (s *server) parts() []wire.Part {
 	out := []wire.Part{{
 		Name: "cluster", OK: health.Ready, Degraded: len(health.Reasons) > 0, Reason: strings.Join(health.Reasons, "; "),
 	}}
+	if s.cluster.Stale() {
+		out = append(out, wire.Part{Name: "xds", OK: true, Degraded: true, Reason: fmt.Sprintf(
+			"proxies are served the last committed state on this disk, index %d, which may be stale", s.cluster.State().Index())})
+	}
 	switch {
 	case s.archive == nil && s.cluster.State().Archive().GetEnabled():
 		out = append(out, wire.Part{Name: "archive", OK: true, Degraded: true, Reason: "events wait for an archive and this node has no database"})

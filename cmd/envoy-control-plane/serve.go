@@ -106,8 +106,9 @@ func (s *server) run(ctx context.Context) error {
 //  2. the cluster;
 //  3. what follows the state: xDS' fan-out, the archive;
 //  4. the API, which answers health and says why it is not ready yet;
-//  5. the xDS port, once the node has caught up with the cluster: a proxy
-//     that comes over from another node must not be sent an older state.
+//  5. the xDS port, once the node has caught up with the cluster, because a
+//     proxy that comes over from another node must not be sent an older state;
+//     or once it has waited for a majority in vain, see serveXDS.
 func (s *server) start(ctx context.Context) error {
 	var lc net.ListenConfig
 	listen := func(port int) (net.Listener, error) { return lc.Listen(ctx, "tcp", s.cfg.address(port)) }
@@ -136,26 +137,6 @@ func (s *server) start(ctx context.Context) error {
 	s.apiPart = s.group.start("api", func(ctx context.Context) error { return s.api.Serve(ctx, apiListener) })
 	s.grpcPart = s.group.start("xds port", func(ctx context.Context) error { return s.serveXDS(ctx, xdsListener) })
 	return nil
-}
-
-// serveXDS serves streams once the node has caught up.
-func (s *server) serveXDS(ctx context.Context, ln net.Listener) error {
-	for !s.cluster.Ready() {
-		select {
-		case <-ctx.Done():
-			return ln.Close()
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.grpc.Serve(ln) }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-		s.grpc.Stop()
-		return <-served
-	}
 }
 
 // stop ends the parts so that clients that try again elsewhere lose nothing:
