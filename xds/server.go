@@ -73,10 +73,14 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Buffers and keepalive of a connection. A proxy's requests are small; with
-// TLS gRPC keeps a read buffer for each connection.
+// Buffers, windows and keepalive of a connection. A proxy's requests are small;
+// with TLS gRPC keeps a read buffer for each connection. Windows that do not
+// move save a ping for each request, by which gRPC measures the path; a stream's
+// own grows to the size of a large request by itself.
 const (
 	readBufferSize  = 4 << 10
+	streamWindow    = 64 << 10
+	connWindow      = 1 << 20
 	pingAfter       = 30 * time.Second
 	pingTimeout     = 20 * time.Second
 	minClientPing   = 5 * time.Second
@@ -94,6 +98,8 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(s.config.MaxRecvMsgSize),
 		grpc.MaxSendMsgSize(maxFramesToSend),
 		grpc.ReadBufferSize(readBufferSize),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(streamsPerConn),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
