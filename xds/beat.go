@@ -97,6 +97,7 @@ func (e *encoder) beat(c *content, key beatKey) *frame {
 		f.body = e.state(c, f.diff.changed, nil, true)
 		e.metrics.encoded.Inc()
 	}
+	f.ready()
 	if !c.retired && !c.private {
 		if c.beats == nil || len(c.beats) >= maxBeats {
 			c.beats = map[beatKey]*frame{}

@@ -57,25 +57,20 @@ func (b *budget) exhausted() error {
 
 // receive reads the next request of a stream and decodes it. What a large one
 // holds of the budget is given back by done.
-func (s *Server) receive(rpc grpc.ServerStream, r *request) error {
-	if err := rpc.RecvMsg(r); err != nil {
+func (s *Server) receive(rpc grpc.ServerStream, in *inbox) error {
+	if err := rpc.RecvMsg(in); err != nil {
 		return err
 	}
+	r := in.request
 	if raw := r.raw; raw != nil {
 		defer raw.Free()
 		bytes := min(int64(raw.Len()), s.budget.size)
 		if err := s.budget.acquire(rpc.Context(), bytes); err != nil {
 			return err
 		}
+		r.raw = nil
 		r.parse(raw)
 		r.share = bytes
 	}
 	return r.err
-}
-
-// done gives back what a request has of the budget, and forgets the request:
-// an idle stream keeps nothing of it.
-func (s *Server) done(r *request) {
-	s.budget.slots.Release(r.share)
-	r.forget()
 }

@@ -8,6 +8,7 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"github.com/org/envoy-control-plane/fsm"
@@ -135,12 +136,16 @@ func TestNamesOfAStreamAreBounded(t *testing.T) {
 // An idle stream keeps nothing of the requests that it sent.
 func TestRequestsAreForgotten(t *testing.T) {
 	s := New(Config{}, Deps{})
-	r := &request{delta: true, limit: 7}
+	in := &inbox{server: s, delta: true}
 	b := marshal(t, &discoveryv3.DeltaDiscoveryRequest{Node: node("p", "web", ""), ResourceNamesSubscribe: []string{"a"}})
-	check(t, r.decode(b))
-	s.done(r)
-	if r.node != nil || r.subscribe != nil || !r.delta || r.limit != 7 {
+	check(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, in))
+	r := in.request
+	if r.node == nil || r.sub == nil {
 		t.Fatalf("%+v", r)
+	}
+	in.done()
+	if in.request != nil || r.node != nil || s.subs.len() != 0 {
+		t.Fatalf("%+v of %+v", in, r)
 	}
 }
 

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"bytes"
 	"strconv"
 
 	"google.golang.org/grpc/encoding"
@@ -10,10 +11,13 @@ import (
 )
 
 // message is a frame on its way to one stream. The nonce follows the shared
-// bytes as a field of its own: protobuf fields may come in any order.
+// bytes as a field of its own: protobuf fields may come in any order. What it
+// takes to hand both to gRPC is part of it, so that it is allocated at once.
 type message struct {
 	frame *frame
 	nonce nonce
+	parts [2]mem.Buffer
+	tail  [32]byte
 }
 
 // nonce tells the responses of all streams of a process apart.
@@ -25,10 +29,37 @@ func (n nonce) append(b []byte) []byte {
 	return strconv.AppendUint(b, n.number, 36)
 }
 
-func (n nonce) is(s []byte) bool {
-	var buf [32]byte
-	return n.number != 0 && string(n.append(buf[:0])) == string(s)
+// parseNonce reads what append writes; all else is the zero nonce.
+func parseNonce(b []byte) nonce {
+	stream, number, _ := bytes.Cut(b, []byte{'.'})
+	n := nonce{parseBase36(stream), parseBase36(number)}
+	if n.stream == 0 || n.number == 0 {
+		return nonce{}
+	}
+	return n
 }
+
+// parseBase36 reads a positive number as strconv writes it; 0 for all else,
+// and for what has more digits than anything will be counted to.
+func parseBase36(b []byte) (n uint64) {
+	if len(b) == 0 || len(b) > 12 || b[0] == '0' {
+		return 0
+	}
+	for _, c := range b {
+		switch {
+		case '0' <= c && c <= '9':
+			n = n*36 + uint64(c-'0')
+		case 'a' <= c && c <= 'z':
+			n = n*36 + uint64(c-'a') + 10
+		default:
+			return 0
+		}
+	}
+	return n
+}
+
+// is reports whether n, unless it is zero, is o.
+func (n nonce) is(o nonce) bool { return n.number != 0 && n == o }
 
 // codec passes encoded frames through and decodes requests by hand;
 // everything else is protobuf as usual.
@@ -45,19 +76,20 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 		return c.CodecV2.Marshal(v)
 	}
 	var text [32]byte
-	tail := protowire.AppendTag(make([]byte, 0, 24), responseNonce, protowire.BytesType)
+	tail := protowire.AppendTag(m.tail[:0], responseNonce, protowire.BytesType)
 	tail = protowire.AppendBytes(tail, m.nonce.append(text[:0]))
-	return mem.BufferSlice{mem.SliceBuffer(m.frame.body), mem.SliceBuffer(tail)}, nil
+	m.parts = [2]mem.Buffer{m.frame.shared, mem.SliceBuffer(tail)}
+	return m.parts[:], nil
 }
 
 // Unmarshal implements encoding.CodecV2.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	r, ok := v.(*request)
+	in, ok := v.(*inbox)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
+	r := in.open()
 	if data.Len() > largeRequest {
-		r.forget()
 		data.Ref()
 		r.raw = data // decoded by receive
 		return nil

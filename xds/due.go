@@ -12,7 +12,7 @@ func (st *stream) take(t *subscribed, f *frame, now time.Time) *message {
 	t.out, t.outNonce, t.outAt = f, nonce{st.number, st.nonces}, now
 	t.prior, t.sent = t.sent, f.to
 	t.sentRevision = max(f.to.revision(), f.to.base.revision())
-	t.lastSent, t.sentAt = f.version(), now
+	t.lastSent, t.sentAt = f.version, now
 	t.owed, t.refresh = false, false
 	t.candidate = candidate{}
 	t.forced = nil
@@ -73,7 +73,7 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 	}
 	st.claimed(t, to)
 	if to = st.unpark(t, to); to == nil {
-		t.candidate = candidate{}
+		t.forget()
 		return nil
 	}
 	if index := st.server.stale.Load(); index > 0 {
@@ -83,7 +83,7 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 		to = to.keeping(t.sent)
 	}
 	if t.sent == to && t.forced == nil && !t.refresh && !t.owed {
-		t.candidate = candidate{}
+		t.forget()
 		return nil
 	}
 	from := t.sent
@@ -101,6 +101,13 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 		return nil
 	}
 	return c.frame
+}
+
+// forget drops the candidate, if there is one.
+func (t *subscribed) forget() {
+	if t.candidate.frame != nil {
+		t.candidate = candidate{}
+	}
 }
 
 // claimed compares what a state-of-the-world stream began with to what it is

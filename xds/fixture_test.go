@@ -79,7 +79,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 		if n := f.server.Streams(); n != 0 {
 			t.Errorf("%d streams left open", n)
 		}
-		if n := f.server.subs.len(); n != 0 {
+		if n := f.server.subs.len() + len(f.server.subs.byList); n != 0 {
 			t.Errorf("%d subscriptions left", n)
 		}
 		if n := len(f.server.hub.groups) + len(f.server.hub.scopes) + len(f.server.hub.byService); n != 0 {

@@ -3,6 +3,8 @@ package xds
 import (
 	"slices"
 
+	"google.golang.org/grpc/mem"
+
 	"github.com/org/envoy-control-plane/fsm"
 )
 
@@ -40,6 +42,9 @@ type frame struct {
 	// body is nil when there is nothing to say: a stream then moves to `to`
 	// in silence.
 	body []byte
+	// shared is the body as gRPC takes it, version how its content is called.
+	shared  mem.Buffer
+	version string
 	// services are asked for by the clusters that the frame changes.
 	services *subscription
 	// ttl: times to live are in it. beat: it is a heartbeat, which only renews
@@ -66,7 +71,7 @@ func (e *encoder) frame(to *content, key frameKey) *frame {
 	if f, ok := to.frames[key]; ok {
 		return f
 	}
-	f := e.encode(to, key)
+	f := e.encode(to, key).ready()
 	if !to.retired && !to.private && (key.from == nil || !key.from.private) {
 		if to.frames == nil || len(to.frames) >= maxRemembered {
 			to.frames = map[frameKey]*frame{}
@@ -147,16 +152,17 @@ func (f *frame) speaksOf(name string) bool {
 		find(f.diff.missed, name) != nil
 }
 
-// version is how a frame's content is called in reports: version_info in the
-// state of the world, else the newest version in it.
-func (f *frame) version() string {
+// ready fills in what a frame's body and content decide. In reports a content
+// is called by version_info in the state of the world, else by the newest
+// version in it.
+func (f *frame) ready() *frame {
+	f.shared = mem.SliceBuffer(f.body)
 	if f.protocol == stateOfTheWorld {
-		return f.to.digest()
+		f.version = f.to.digest()
+	} else if f.version = newest(f.diff.changed); f.version == "" {
+		f.version = newest(f.to.items)
 	}
-	if v := newest(f.diff.changed); v != "" {
-		return v
-	}
-	return newest(f.to.items)
+	return f
 }
 
 // doubt returns what a proxy that had `from` and rejected the frame may have:

@@ -90,8 +90,13 @@ func FuzzRequests(f *testing.F) {
 		stream.scope = s.hub.join(fleetKey{"default", "web"}, stream)
 		for n := 1; len(input) >= 2; n++ {
 			size := min(int(binary.BigEndian.Uint16(input)), len(input)-2)
-			r := s.newRequest(p)
-			if r.decode(input[2:2+size]) != nil || stream.handle(r) != nil {
+			in := &inbox{server: s, stream: stream, delta: isDelta}
+			err := in.open().decode(input[2 : 2+size])
+			if err == nil {
+				err = stream.handle(in.request, time.Now())
+			}
+			in.done()
+			if err != nil {
 				break
 			}
 			input = input[2+size:]
@@ -102,7 +107,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		stream.checkSent(t, w)
 		stream.close()
-		if s.subs.len()+len(s.hub.groups)+len(s.hub.scopes)+len(s.hub.byService)+len(s.beats.of) != 0 {
+		if s.subs.len()+len(s.subs.byList)+len(s.hub.groups)+len(s.hub.scopes)+len(s.hub.byService)+len(s.beats.of) != 0 {
 			t.Fatal("something is left of the stream")
 		}
 	})
@@ -129,10 +134,10 @@ func (st *stream) ackNewest(t *testing.T, n int) {
 			continue
 		}
 		r := &request{
-			delta: st.protocol == delta, typeURL: sub.kind.url, names: listOf(st.server, sub.sub.names),
-			nonce: sub.outNonce.append(nil), rejected: n%3 == 0, rejectText: "no",
+			delta: st.protocol == delta, typeURL: sub.kind.url, names: sub.sub.names,
+			nonce: sub.outNonce, rejected: n%3 == 0, rejectText: "no",
 		}
-		check(t, st.handle(r))
+		check(t, st.handle(r, time.Now()))
 	}
 	st.pump(true)
 }

@@ -11,33 +11,56 @@ import (
 
 // handle takes in one request. What the stream is due afterwards is up to
 // pump. An error ends the stream.
-func (st *stream) handle(r *request) error {
+func (st *stream) handle(r *request, now time.Time) error {
 	if r.tooMany {
 		return status.Errorf(codes.ResourceExhausted,
 			"a request names at most %d resources; split the fleet or raise the limit", r.limit)
 	}
-	k, err := st.kindOf(r)
-	if err != nil {
-		return err
+	t := st.find(r.typeURL) // only the reader adds types
+	if t == nil {
+		k, err := st.kindOf(r)
+		if err != nil {
+			return err
+		}
+		t = st.find(k.url) // a single service's requests need not name it
+		if t == nil {
+			return st.handleFirst(k, r)
+		}
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	t := st.find(k.url)
-	first := t == nil
-	if first {
-		if t, err = st.add(k); err != nil {
-			return err
-		}
-	}
+	answered := st.answer(t, r, now)
 	if st.protocol == delta {
-		err = st.handleDelta(t, r, first)
+		return st.handleDelta(t, r)
+	}
+	return st.handleState(t, r, answered)
+}
+
+// handleFirst takes in the first request of a type.
+func (st *stream) handleFirst(k *kind, r *request) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	t, err := st.add(k)
+	if err != nil {
+		return err
+	}
+	t.list, t.implicit = r.list, r.sub == nil && len(r.names)+len(r.subscribe)+len(r.unsubscribe) == 0
+	if st.protocol == delta {
+		st.subscribe(t, st.asked(r, r.subscribe, t.implicit))
+		st.begin(t, r.initial)
 	} else {
-		err = st.handleState(t, r, first)
+		st.subscribe(t, st.asked(r, r.names, t.implicit))
+		t.claim, t.resumed, t.owed = r.version, r.version != "", t.kind.full
 	}
-	if limit := st.server.config.MaxRecvMsgSize; err == nil && st.nameBytes > limit {
-		err = status.Errorf(codes.ResourceExhausted, "the names that a stream subscribes to have at most %d bytes", limit)
+	return st.tooLarge()
+}
+
+// tooLarge returns an error when the stream subscribes to too much.
+func (st *stream) tooLarge() error {
+	if limit := st.server.config.MaxRecvMsgSize; st.nameBytes > limit {
+		return status.Errorf(codes.ResourceExhausted, "the names that a stream subscribes to have at most %d bytes", limit)
 	}
-	return err
+	return nil
 }
 
 // maxTypeURL bounds what a client can make the server remember of a type.
@@ -59,64 +82,50 @@ func (st *stream) kindOf(r *request) (*kind, error) {
 	return st.only, nil
 }
 
+// asked returns what a request subscribes to, interned.
+func (st *stream) asked(r *request, names []string, implicit bool) *subscription {
+	if s := r.sub; s != nil {
+		r.sub = nil
+		return s
+	}
+	names, star := splitStar(names)
+	return st.server.subs.intern(star || implicit, names)
+}
+
 // handleState takes in a state-of-the-world request: it names everything
 // that the stream wants.
-func (st *stream) handleState(t *subscribed, r *request, first bool) error {
-	answered := !first && st.answer(t, r)
-	if first || !r.names.are(t.named, t.namedSum) {
-		names, err := r.names.decode()
-		if err != nil {
-			return status.Errorf(codes.InvalidArgument, "resource_names: %v", err)
-		}
-		t.named, t.namedSum = r.names.count, r.names.sum
-		st.handleNames(t, names, first)
-	}
-	if first {
-		t.claim, t.resumed, t.owed = string(r.version), len(r.version) > 0, t.kind.full
-		return nil
+func (st *stream) handleState(t *subscribed, r *request, answered bool) error {
+	if !r.repeats {
+		st.relist(t, r)
 	}
 	// The proxy repeats an accepted response's nonce: it asks again, which
 	// Envoy does when a warming cluster needs its endpoints.
 	if !answered && !t.lastNack && t.lastNonce.is(r.nonce) {
 		t.refresh = true
 	}
-	return nil
+	return st.tooLarge()
 }
 
-// handleNames takes in the names of a state-of-the-world request that has
-// others than the one before.
-func (st *stream) handleNames(t *subscribed, asked []string, first bool) {
-	names, starred := splitStar(asked)
-	if first {
-		t.implicit = len(asked) == 0
-	} else if len(asked) > 0 {
-		t.implicit = false // a list that has been given once counts from then on
-	}
+// relist makes the names of a request the subscription.
+func (st *stream) relist(t *subscribed, r *request) {
+	t.list = r.list
+	t.implicit = t.implicit && r.sub == nil && len(r.names) == 0 // a list that has been given once counts from then on
 	old := t.sub
-	st.subscribe(t, st.server.subs.intern(starred || t.implicit, names))
-	if !first && old != t.sub {
-		st.forceAsked(t, without(names, old.names), nil)
+	st.subscribe(t, st.asked(r, r.names, t.implicit))
+	if old != t.sub {
+		st.forceAsked(t, without(t.sub.names, old.names), nil)
 		t.owed = t.owed || t.kind.full && t.sub.wildcard && !old.wildcard
 	}
 }
 
 // handleDelta takes in a delta request: it says what is wanted from now on
 // and what no longer.
-func (st *stream) handleDelta(t *subscribed, r *request, first bool) error {
-	if !first {
-		st.answer(t, r)
+func (st *stream) handleDelta(t *subscribed, r *request) error {
+	if len(r.subscribe)+len(r.unsubscribe) == 0 {
+		return nil
 	}
 	plus, plusStar := splitStar(r.subscribe)
 	minus, minusStar := splitStar(r.unsubscribe)
-	if first {
-		t.implicit = len(r.subscribe)+len(r.unsubscribe) == 0
-		st.subscribe(t, st.server.subs.intern(t.implicit || plusStar, plus))
-		st.begin(t, r.initial)
-		return nil
-	}
-	if len(plus)+len(minus) == 0 && !plusStar && !minusStar {
-		return nil
-	}
 	old := t.sub
 	wildcard := old.wildcard && !minusStar || plusStar
 	names := merge(old.names, plus, minus)
@@ -126,7 +135,7 @@ func (st *stream) handleDelta(t *subscribed, r *request, first bool) error {
 	st.subscribe(t, st.server.subs.intern(wildcard, names))
 	st.forceAsked(t, plus, minus)
 	t.owed = t.owed || plusStar
-	return nil
+	return st.tooLarge()
 }
 
 // splitStar returns the names other than the wildcard's, as a sorted set, and
@@ -188,11 +197,11 @@ func (st *stream) begin(t *subscribed, initial []named) {
 
 // answer takes in the ACK or NACK that a request is, if it is one: the nonce
 // must be that of the response under way on this stream.
-func (st *stream) answer(t *subscribed, r *request) bool {
+func (st *stream) answer(t *subscribed, r *request, now time.Time) bool {
 	if t.out == nil || !t.outNonce.is(r.nonce) {
 		return false
 	}
-	f, prior, now := t.out, t.prior, time.Now()
+	f, prior := t.out, t.prior
 	st.unacked -= len(f.body)
 	t.out, t.prior, t.lastNonce, t.lastNack = nil, nil, t.outNonce, r.rejected
 	if f.beat {
@@ -209,7 +218,7 @@ func (st *stream) answer(t *subscribed, r *request) bool {
 	}
 	t.kind.metrics.acks.Inc()
 	t.kind.metrics.pushToAck.Observe(now.Sub(t.outAt).Seconds())
-	t.lastAcked, t.ackedAt = f.version(), now
+	t.lastAcked, t.ackedAt = f.version, now
 	if !t.resumed && (t.acked == nil || t.acked.ttl == 0) {
 		t.beatAt = t.outAt.UnixNano()
 	}
@@ -242,7 +251,7 @@ func (st *stream) nack(t *subscribed, f *frame, prior *content, r *request, now 
 		t.sent = f.doubt(prior)
 	}
 	t.parked, t.parkedAt, t.parkedTo = f, nil, nil
-	t.rejected = &rejection{version: f.version(), detail: r.rejectText, at: now}
+	t.rejected = &rejection{version: f.version, detail: r.rejectText, at: now}
 	if !st.server.reporter.rejected(st, t.kind, f, t.sentRevision, r.rejectText) {
 		return // too many of them to be written down, in the log too
 	}

@@ -34,6 +34,11 @@ type kind struct {
 	metrics kindMetrics
 }
 
+// maxKnown bounds the types known by name, whose orders are below it.
+const maxKnown = 9
+
+func (k *kind) known() bool { return k.order < maxKnown }
+
 func (k *kind) isEndpoints() bool { return k.url == fsm.TypeEndpoints }
 
 // kinds finds the kind of a type URL.
@@ -44,7 +49,7 @@ type kinds struct {
 
 func newKinds(m *metrics) *kinds {
 	ks := &kinds{known: map[string]*kind{}, other: m.of("other")}
-	for i, k := range []kind{
+	for i, k := range [maxKnown]kind{
 		{url: fsm.TypeCluster, role: roleCluster, full: true},
 		{url: fsm.TypeEndpoints, live: true},
 		{url: fsm.TypeSecret, live: true},
@@ -68,5 +73,5 @@ func (ks *kinds) of(url string) *kind {
 	if k, ok := ks.known[url]; ok {
 		return k
 	}
-	return &kind{url: url, name: fsm.ShortType(url), order: len(ks.known), metrics: ks.other}
+	return &kind{url: url, name: fsm.ShortType(url), order: maxKnown, metrics: ks.other}
 }

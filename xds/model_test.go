@@ -13,6 +13,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/org/envoy-control-plane/fsm"
@@ -191,14 +192,17 @@ func (m *model) connect() {
 				r.initial = append(r.initial, named{name, version})
 			}
 		} else {
-			r.names, r.version = listOf(m.server, m.names[url]), []byte(m.accepted[url])
+			r.names, r.version = slices.Clone(m.names[url]), m.accepted[url]
 		}
 		m.send(r)
 	}
 }
 
 func (m *model) send(r *request) {
-	check(m.t, m.stream.handle(r))
+	in := &inbox{server: m.server, stream: m.stream, delta: r.delta}
+	check(m.t, in.open().decode(encodeRequest(m.t, r)))
+	check(m.t, m.stream.handle(in.request, time.Now()))
+	in.done()
 	m.stream.pump(true)
 }
 
@@ -213,8 +217,8 @@ func (m *model) step() bool {
 	bad := m.rejects && r.has(badTimeout)
 	m.note("proxy reads %s, bad %v", r, bad)
 	reply := &request{
-		delta: m.protocol == delta, typeURL: r.url, nonce: []byte(r.nonce), rejected: bad,
-		names: listOf(m.server, m.names[r.url]),
+		delta: m.protocol == delta, typeURL: r.url, nonce: parseNonce([]byte(r.nonce)), rejected: bad,
+		names: slices.Clone(m.names[r.url]),
 	}
 	if !bad {
 		m.apply(r, func() bool { return true })
@@ -230,7 +234,7 @@ func (m *model) step() bool {
 	} else if m.partial {
 		m.apply(r, func() bool { return m.rnd.IntN(2) == 0 })
 	}
-	reply.version = []byte(m.accepted[r.url])
+	reply.version = m.accepted[r.url]
 	m.send(reply)
 	if r.url == fsm.TypeCluster {
 		m.follow()
@@ -326,9 +330,9 @@ func (m *model) follow() {
 	if m.protocol == delta {
 		r.subscribe, r.unsubscribe = without(want, old), without(old, want)
 	} else {
-		r.names, r.version = listOf(m.server, want), []byte(m.accepted[fsm.TypeEndpoints])
-		if t := m.stream.find(fsm.TypeEndpoints); t != nil && t.lastNonce.number != 0 {
-			r.nonce = t.lastNonce.append(nil)
+		r.names, r.version = slices.Clone(want), m.accepted[fsm.TypeEndpoints]
+		if t := m.stream.find(fsm.TypeEndpoints); t != nil {
+			r.nonce = t.lastNonce
 		}
 	}
 	m.send(r)
@@ -475,4 +479,29 @@ func TestModel(t *testing.T) {
 		m.note("seed %d %s rejects %v partial %v reconnects %v", seed, m.protocol, m.rejects, m.partial, m.reconnects)
 		m.run(40 + m.rnd.IntN(60))
 	}
+}
+
+// encodeRequest makes the message that a request would be decoded from.
+func encodeRequest(t testing.TB, r *request) []byte {
+	var detail *statuspb.Status
+	if r.rejected {
+		detail = &statuspb.Status{Message: r.rejectText}
+	}
+	number := ""
+	if r.nonce.number != 0 {
+		number = string(r.nonce.append(nil))
+	}
+	if !r.delta {
+		return marshal(t, &discoveryv3.DiscoveryRequest{
+			TypeUrl: r.typeURL, VersionInfo: r.version, ResourceNames: r.names, ResponseNonce: number, ErrorDetail: detail,
+		})
+	}
+	initial := map[string]string{}
+	for _, n := range r.initial {
+		initial[n.name] = n.version
+	}
+	return marshal(t, &discoveryv3.DeltaDiscoveryRequest{
+		TypeUrl: r.typeURL, ResourceNamesSubscribe: r.subscribe, ResourceNamesUnsubscribe: r.unsubscribe,
+		InitialResourceVersions: initial, ResponseNonce: number, ErrorDetail: detail,
+	})
 }

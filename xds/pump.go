@@ -10,7 +10,10 @@ const inlineBytes = 48 << 10
 // pump sends whatever the stream is due. One goroutine at a time does it; who
 // comes meanwhile asks that one to look again. A caller that must not wait
 // hands over to a goroutine of its own where sending might.
-func (st *stream) pump(mayBlock bool) {
+func (st *stream) pump(mayBlock bool) { st.pumpAt(time.Now(), mayBlock) }
+
+// pumpAt is pump for who knows the time.
+func (st *stream) pumpAt(now time.Time, mayBlock bool) {
 	st.mu.Lock()
 	if st.sending {
 		st.again = true
@@ -18,14 +21,14 @@ func (st *stream) pump(mayBlock bool) {
 		return
 	}
 	st.sending = true
-	st.flush(mayBlock)
+	st.flush(now, mayBlock)
 }
 
 // flush sends until nothing is due; st.mu and the right to send are held, and
 // given back.
-func (st *stream) flush(mayBlock bool) {
+func (st *stream) flush(now time.Time, mayBlock bool) {
 	for {
-		m := st.next(time.Now())
+		m := st.next(now)
 		if m == nil {
 			if st.again && !st.closed {
 				st.again = false
@@ -44,6 +47,9 @@ func (st *stream) flush(mayBlock bool) {
 		}
 		st.mu.Unlock()
 		err := st.rpc.SendMsg(m)
+		if !quiet {
+			now = time.Now() // it may have waited
+		}
 		st.mu.Lock()
 		if err != nil {
 			st.giveUp()
@@ -61,7 +67,7 @@ func (st *stream) deliver(m *message) {
 		st.giveUp()
 		return
 	}
-	st.flush(true)
+	st.flush(time.Now(), true)
 }
 
 // giveUp leaves a broken stream to its reader, which learns of it by itself;
@@ -74,6 +80,10 @@ func (st *stream) giveUp() {
 // wakeAt makes the stream look again at a time; zero: not by itself.
 func (st *stream) wakeAt(now, at time.Time) {
 	if at.IsZero() {
+		if st.timer != nil {
+			st.timer.Stop()
+			st.timer = nil
+		}
 		return
 	}
 	d := max(at.Sub(now), time.Millisecond)

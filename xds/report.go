@@ -91,7 +91,7 @@ func (r *reporter) disconnected(st *stream, reason string) {
 func (r *reporter) rejected(st *stream, k *kind, f *frame, revision uint64, detail string) bool {
 	p := reportOf(st)
 	p.Report = &fsmpb.ProxyReport_Rejected_{Rejected: &fsmpb.ProxyReport_Rejected{
-		TypeUrl: k.url, Version: firstText(f.version()), Detail: detail, Revision: revision,
+		TypeUrl: k.url, Version: firstText(f.version), Detail: detail, Revision: revision,
 		Resources: firstNames(f.names()),
 	}}
 	if known := r.rejections(st); len(known) >= maxTypes && !rejects(known, k.url) {

@@ -18,16 +18,24 @@ import (
 type request struct {
 	delta bool // which of the two messages it is; set before decoding
 	limit int  // names that it may hold; 0 means any number
-	// kinds are the types whose URLs need not be copied; nil for none.
-	kinds *kinds
-	seed  maphash.Seed // of sums
+	// types are those that the stream asked for before, subs all subscriptions
+	// that there are; set before decoding. What is known is not made again.
+	types []*subscribed
+	subs  *subscriptions
+	seed  maphash.Seed // of hashes that nobody can aim at
 
 	node    []byte // encoded envoy.config.core.v3.Node, nil when absent
 	typeURL string
-	nonce   []byte
+	nonce   nonce // zero when it is none of this server's
 
-	version []byte   // state of the world
-	names   nameList // state of the world
+	version string   // state of the world, of the first request of a type
+	names   []string // state of the world, unless repeats is set
+	// list is the hash of the encoded names. repeats: it is that of the type's
+	// last request, whose names these are.
+	list    uint64
+	repeats bool
+	// sub is what the names ask for, instead of them; to be released.
+	sub *subscription
 
 	subscribe   []string // delta
 	unsubscribe []string // delta
@@ -51,57 +59,6 @@ type request struct {
 // named is a name with a version.
 type named struct{ name, version string }
 
-// nameList are the names of a request in the state of the world, which every
-// ACK repeats. They stay encoded until somebody wants them; most often the
-// sum tells that they are those of the request before.
-type nameList struct {
-	message []byte     // what they are part of
-	held    mem.Buffer // keeps message; nil when it need not be kept
-	count   int
-	sum     uint64
-}
-
-// add notes the encoded name that comes next. The seed makes sums that nobody
-// can aim at.
-func (l *nameList) add(seed maphash.Seed, v []byte) {
-	l.count++
-	l.sum = (l.sum ^ maphash.Bytes(seed, v)) * 0x9e3779b97f4a7c15
-}
-
-// are reports whether the names are those that another request had, in the
-// same order.
-func (l *nameList) are(count int, sum uint64) bool { return l.count == count && l.sum == sum }
-
-// decode returns the names.
-func (l *nameList) decode() ([]string, error) {
-	if l.count == 0 {
-		return nil, nil
-	}
-	names := make([]string, 0, l.count)
-	add := func(v []byte) error {
-		if !utf8.Valid(v) {
-			return errBadText
-		}
-		names = append(names, string(v))
-		return nil
-	}
-	err := eachField(l.message, func(num protowire.Number, v []byte) error {
-		switch num {
-		case stateNames:
-			return add(v)
-		case stateLocators:
-			return eachLocated(v, add)
-		}
-		return nil
-	})
-	return names, err
-}
-
-// newRequest returns what the requests of one stream are decoded into.
-func (s *Server) newRequest(p protocol) *request {
-	return &request{delta: p == delta, limit: s.config.MaxNames, kinds: s.kinds, seed: s.seed}
-}
-
 var errBadText = errors.New("a string is not valid UTF-8")
 
 // Field numbers of the two messages.
@@ -116,40 +73,42 @@ const (
 // in err, for gRPC would call it an error of the server.
 func (r *request) parse(data mem.BufferSlice) {
 	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	err := r.decode(buf.ReadOnlyData())
-	if r.names.held = buf; err != nil || r.names.count == 0 {
-		r.release()
-	}
-	if err != nil {
+	defer buf.Free()
+	if err := r.decode(buf.ReadOnlyData()); err != nil {
 		r.err = status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %v", err)
 	}
 }
 
-// forget leaves what requests of the stream have in common, and buffers that
-// are small.
-func (r *request) forget() {
-	r.release()
-	*r = request{delta: r.delta, limit: r.limit, kinds: r.kinds, seed: r.seed, nonce: small(r.nonce), version: small(r.version)}
-}
-
-// small returns a buffer for the next version or nonce, if it is one of ours.
-func small(b []byte) []byte {
-	if cap(b) > 64 {
-		return nil
-	}
-	return b[:0]
-}
-
-// decode fills r from the bytes of its message. It keeps none of them but in
-// names.
+// decode fills r, which is empty but for what is set before, from the bytes of
+// its message. It keeps none of them.
 func (r *request) decode(b []byte) error {
-	r.forget()
-	r.names.message = b
-	field := r.stateField
-	if r.delta {
-		field = r.deltaField
+	var version []byte
+	field := r.deltaField
+	if !r.delta {
+		field = func(num protowire.Number, v []byte) error {
+			if num == stateVersion {
+				version = v
+				return nil
+			}
+			return r.stateField(num, v)
+		}
 	}
-	return eachField(b, field)
+	before, list, after := cutList(b)
+	if err := eachField(before, field); err != nil {
+		return err
+	}
+	if err := eachField(after, field); err != nil {
+		return err
+	}
+	t := typed(r.types, r.typeURL)
+	if t == nil {
+		if err := text(&r.version, version); err != nil {
+			return err
+		}
+	} else if !utf8.Valid(version) {
+		return errBadText
+	}
+	return r.takeList(list, t)
 }
 
 // eachField calls f with every length-delimited field and skips all others.
@@ -181,19 +140,18 @@ func eachField(b []byte, f func(num protowire.Number, v []byte) error) error {
 
 func (r *request) stateField(num protowire.Number, v []byte) error {
 	switch num {
-	case stateVersion:
-		return textBytes(&r.version, v)
 	case stateNode:
 		r.node = append(r.node, v...)
-	case stateNames, stateLocators:
-		r.names.add(r.seed, v)
-		r.tooMany = r.limit > 0 && r.names.count > r.limit
+	case stateNames:
+		return r.name(&r.names, v)
 	case stateType:
-		return r.takeType(v)
+		return r.setType(v)
 	case stateNonce:
-		return textBytes(&r.nonce, v)
+		return r.setNonce(v)
 	case stateError:
 		return r.reject(v)
+	case stateLocators:
+		return r.locator(&r.names, v)
 	}
 	return nil
 }
@@ -203,7 +161,7 @@ func (r *request) deltaField(num protowire.Number, v []byte) error {
 	case deltaNode:
 		r.node = append(r.node, v...)
 	case deltaType:
-		return r.takeType(v)
+		return r.setType(v)
 	case deltaSubscribe:
 		return r.name(&r.subscribe, v)
 	case deltaUnsubscribe:
@@ -211,7 +169,7 @@ func (r *request) deltaField(num protowire.Number, v []byte) error {
 	case deltaInitial:
 		return r.initialVersion(v)
 	case deltaNonce:
-		return textBytes(&r.nonce, v)
+		return r.setNonce(v)
 	case deltaError:
 		return r.reject(v)
 	case deltaSubscribeLocators:
@@ -230,33 +188,22 @@ func text(to *string, v []byte) error {
 	return nil
 }
 
-// textBytes is text for what is only compared: it makes use of the bytes that
-// are there.
-func textBytes(to *[]byte, v []byte) error {
-	if !utf8.Valid(v) {
-		return errBadText
-	}
-	*to = append((*to)[:0], v...)
-	return nil
-}
-
-func (r *request) takeType(v []byte) error {
-	if r.kinds != nil {
-		if k, ok := r.kinds.known[string(v)]; ok {
-			r.typeURL = k.url
+func (r *request) setType(v []byte) error {
+	for _, t := range r.types {
+		if t.kind.url == string(v) {
+			r.typeURL = t.kind.url
 			return nil
 		}
 	}
 	return text(&r.typeURL, v)
 }
 
-// release gives back what the names are part of; it is called when they are
-// no longer needed, so that a stream that waits holds no request.
-func (r *request) release() {
-	if r.names.held != nil {
-		r.names.held.Free()
+func (r *request) setNonce(v []byte) error {
+	r.nonce = parseNonce(v)
+	if !utf8.Valid(v) {
+		return errBadText
 	}
-	r.names = nameList{}
+	return nil
 }
 
 func (r *request) name(to *[]string, v []byte) error {
@@ -272,18 +219,14 @@ func (r *request) name(to *[]string, v []byte) error {
 	return nil
 }
 
+// locator takes the name of a ResourceLocator; its parameters select among
+// variants, which are not served.
 func (r *request) locator(to *[]string, v []byte) error {
-	return eachLocated(v, func(name []byte) error { return r.name(to, name) })
-}
-
-// eachLocated calls f with the name of a ResourceLocator; its parameters
-// select among variants, which are not served.
-func eachLocated(v []byte, f func(name []byte) error) error {
 	return eachField(v, func(num protowire.Number, v []byte) error {
 		if num != 1 {
 			return nil
 		}
-		return f(v)
+		return r.name(to, v)
 	})
 }
 

@@ -18,21 +18,22 @@ func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
 	if s.draining.Load() {
 		return errDraining()
 	}
-	r := s.newRequest(p)
-	defer s.done(r)
-	if err := s.greet(rpc, r); err != nil {
+	in := &inbox{server: s, delta: p == delta}
+	defer in.done()
+	if err := s.greet(rpc, in); err != nil {
 		return ended(err)
 	}
-	st, hello, err := s.begin(rpc, p, only, r)
+	st, hello, err := s.begin(rpc, p, only, in.request)
 	if err != nil {
 		return err
 	}
+	in.stream = st
 	s.track(st)
 	s.reporter.connected(st, hello)
 	if s.draining.Load() {
 		st.end(errDraining()) // it came while the others were told to go
 	}
-	err = st.read(r)
+	err = st.read(in)
 	if reason := st.close(); reason != nil {
 		err = reason
 	}
@@ -43,13 +44,13 @@ func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
 
 // greet receives the first request, which must come within a while: before it
 // nobody knows whose stream it is.
-func (s *Server) greet(rpc grpc.ServerStream, r *request) error {
+func (s *Server) greet(rpc grpc.ServerStream, in *inbox) error {
 	wait := s.config.HelloTimeout
 	late := time.AfterFunc(wait, func() {
 		endRPC(rpc, status.Errorf(codes.DeadlineExceeded, "no request within %v", wait))
 	})
 	defer late.Stop()
-	return s.receive(rpc, r)
+	return s.receive(rpc, in)
 }
 
 // begin makes the record of a stream out of its first request.
@@ -72,17 +73,18 @@ func (s *Server) begin(rpc grpc.ServerStream, p protocol, only string, r *reques
 	return st, h, nil
 }
 
-// read takes in requests, beginning with one that was read already, until the
-// stream ends.
-func (st *stream) read(r *request) error {
+// read takes in requests, beginning with the one that was read already, until
+// the stream ends.
+func (st *stream) read(in *inbox) error {
 	for {
-		err := st.handle(r)
-		st.server.done(r)
+		now := time.Now()
+		err := st.handle(in.request, now)
+		in.done()
 		if err != nil {
 			return err
 		}
-		st.pump(true)
-		if err := st.server.receive(st.rpc, r); err != nil {
+		st.pumpAt(now, true)
+		if err := st.server.receive(st.rpc, in); err != nil {
 			return ended(err)
 		}
 	}

@@ -33,6 +33,7 @@ type Server struct {
 
 	numbers  atomic.Uint64 // of streams
 	draining atomic.Bool
+	requests sync.Pool // of requests that have been taken in
 	// stale is the log index of a state that is served without knowing
 	// whether there are later ones; 0 when that is known.
 	stale atomic.Uint64
@@ -80,7 +81,7 @@ func (s *Server) Run(ctx context.Context) error {
 const (
 	readBufferSize  = 4 << 10
 	streamWindow    = 64 << 10
-	connWindow      = 1 << 20
+	connWindow      = 4 << 20
 	pingAfter       = 30 * time.Second
 	pingTimeout     = 20 * time.Second
 	minClientPing   = 5 * time.Second

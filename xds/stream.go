@@ -17,23 +17,13 @@ const maxTypes = 64
 
 // stream is the record of one live xDS stream.
 type stream struct {
-	server   *Server
-	rpc      grpc.ServerStream
-	number   uint64
-	protocol protocol
-	// only is the type of a single service; nil on an aggregated stream.
-	only  *kind
-	id    Identity
-	peer  string
-	since time.Time
-	scope *scope
-
-	// interest holds the type URLs subscribed to, for the fan-out to read
-	// without a lock.
-	interest atomic.Pointer[[]string]
-
 	mu sync.Mutex
-	// types are ordered as a turn looks at them.
+	// sending is the right to call SendMsg, which one goroutine has at a
+	// time; again asks it to look once more before it gives the right back.
+	sending, again, closed bool
+	ttl                    bool // the proxy takes times to live
+	protocol               protocol
+	// types are ordered as a turn looks at them. Only the reader adds some.
 	types []*subscribed
 	// nameBytes is how much the names have that it subscribes to.
 	nameBytes int
@@ -42,13 +32,21 @@ type stream struct {
 	// unacked is how many bytes of responses are not yet acknowledged. While
 	// they fit into gRPC's write quota, sending does not block.
 	unacked int
-	// sending is the right to call SendMsg, which one goroutine has at a
-	// time; again asks it to look once more before it gives the right back.
-	sending, again, closed bool
-	timer                  *time.Timer
-	// ttl: the proxy takes times to live. beatAt is when beats wakes it.
-	ttl    bool
-	beatAt int64
+	server  *Server
+	// only is the type of a single service; nil on an aggregated stream.
+	only  *kind
+	scope *scope
+	rpc   grpc.ServerStream
+
+	number uint64
+	since  time.Time
+	id     Identity
+	peer   string
+	// interest holds the type URLs subscribed to, for the fan-out to read
+	// without a lock.
+	interest atomic.Pointer[[]string]
+	timer    *time.Timer
+	beatAt   int64 // when beats wakes it
 	// touched names the endpoints of the clusters that were sent before the
 	// stream asked for endpoints.
 	touched *subscription
@@ -56,62 +54,66 @@ type stream struct {
 	reason error
 }
 
-// subscribed is what a stream knows about one type that it subscribed to.
+// subscribed is what a stream knows about one type that it subscribed to. What
+// every turn looks at comes first: a change touches the records of all its
+// streams once, and pays for each line of cache.
 type subscribed struct {
 	kind  *kind
 	sub   *subscription
 	group *group // of endpoints, else nil
+	// wanted is what the subscription gets of set, which is the one looked at
+	// last.
+	set    *set
+	wanted *content
 
 	// sent is what the proxy has once it accepts what is under way; acked is
 	// what it has accepted. Both are shared pointers.
 	sent, acked *content
-	// ackedRevision is the newest revision known to be accepted, for when
-	// acked itself does not say.
-	ackedRevision, sentRevision uint64
+	// out is the one response under way.
+	out *frame
 
-	// out is the one response under way, prior what was sent before it.
-	out       *frame
-	outNonce  nonce
-	outAt     time.Time
-	prior     *content
-	lastNonce nonce // of the newest response answered
-	lastNack  bool
-
-	// named and namedSum tell the names of the last state-of-the-world request.
-	named    int
-	namedSum uint64
-	// claim is the version_info that a state-of-the-world stream began with.
-	claim string
-	// resumed: the proxy had accepted something before the stream began.
-	resumed bool
-	// owed: an answer is due even if it is empty. refresh: everything is to
-	// be sent again. forced names are sent again even if unchanged.
-	owed, refresh bool
-	forced        *subscription
-
+	// forced names are sent again even if unchanged.
+	forced *subscription
 	// parked is the rejected frame whose content is not sent again until it
 	// changes; parkedAt the content of the state at which it was last found
 	// unchanged, with what may be sent in its place.
-	parked             *frame
-	parkedAt, parkedTo *content
-	rejected           *rejection
+	parked    *frame
+	candidate candidate
+	// owed: an answer is due even if it is empty. refresh: everything is to
+	// be sent again.
+	owed, refresh bool
 	// attempted: the proxy has answered or settled once since the stream
 	// began.
 	attempted bool
 	// implicit: the wildcard came by a request without names.
 	implicit bool
+	// resumed: the proxy had accepted something before the stream began.
+	resumed    bool
+	lastNack   bool
+	beatBodies bool // the proxy rejects heartbeats without bodies
+	// claim is the version_info that a state-of-the-world stream began with.
+	claim string
 
-	candidate candidate
-
-	// beatAt is when times to live were renewed last, in nanoseconds since the
-	// Unix epoch. beatBodies: the proxy rejects heartbeats without bodies.
-	// beatless is the content of which it rejects all.
-	beatAt     int64
-	beatBodies bool
-	beatless   *content
+	outNonce  nonce
+	outAt     time.Time
+	prior     *content // what was sent before out
+	lastNonce nonce    // of the newest response answered
+	// list is the hash of the names of the last state-of-the-world request.
+	list uint64
+	// ackedRevision is the newest revision known to be accepted, for when
+	// acked itself does not say.
+	ackedRevision, sentRevision uint64
 
 	lastSent, lastAcked string // versions, for reports
 	sentAt, ackedAt     time.Time
+
+	parkedAt, parkedTo *content
+	rejected           *rejection
+	// beatAt is when times to live were renewed last, in nanoseconds since the
+	// Unix epoch. beatless is the content of which the proxy rejects all
+	// heartbeats.
+	beatAt   int64
+	beatless *content
 }
 
 // candidate remembers the frame that was looked up last, so that a stream
@@ -146,8 +148,10 @@ func (st *stream) wants(urls []string) bool {
 }
 
 // find returns what the stream knows of a type, nil before it asked.
-func (st *stream) find(url string) *subscribed {
-	for _, t := range st.types {
+func (st *stream) find(url string) *subscribed { return typed(st.types, url) }
+
+func typed(types []*subscribed, url string) *subscribed {
+	for _, t := range types {
 		if t.kind.url == url {
 			return t
 		}
@@ -188,7 +192,7 @@ func (st *stream) subscribe(t *subscribed, sub *subscription) {
 		return
 	}
 	old, oldGroup := t.sub, t.group
-	t.sub = sub
+	t.sub, t.set, t.wanted = sub, nil, nil
 	st.nameBytes += sub.size() - old.size()
 	if t.kind.isEndpoints() {
 		t.group = st.server.hub.joinGroup(st.id.Tenant, sub, st)
@@ -209,7 +213,10 @@ func (st *stream) current(t *subscribed) *content {
 	if v == nil {
 		return nil
 	}
-	return v.set(t.kind).content(t.sub)
+	if s := v.set(t.kind); s != t.set {
+		t.set, t.wanted = s, s.content(t.sub)
+	}
+	return t.wanted
 }
 
 // force adds names to those that are sent even if unchanged.

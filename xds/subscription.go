@@ -15,6 +15,10 @@ type subscription struct {
 	wildcard bool
 	names    []string // sorted, unique
 	hash     uint64
+	// list is the encoded list of names by which it is found, once two streams
+	// have asked for it; guarded by the table. listHash is its hash.
+	list     string
+	listHash uint64
 	// holders counts the streams that hold it; guarded by the table for the
 	// way down to zero, read without it to see whether it is dead.
 	holders atomic.Int64
@@ -67,10 +71,11 @@ func (s *subscription) equal(wildcard bool, names []string) bool {
 type subscriptions struct {
 	mu     sync.Mutex
 	byHash map[uint64][]*subscription
+	byList map[uint64]*subscription
 }
 
 func newSubscriptions() *subscriptions {
-	return &subscriptions{byHash: map[uint64][]*subscription{}}
+	return &subscriptions{byHash: map[uint64][]*subscription{}, byList: map[uint64]*subscription{}}
 }
 
 // intern returns the one subscription to sorted, unique names. Each call is
@@ -85,10 +90,37 @@ func (t *subscriptions) intern(wildcard bool, names []string) *subscription {
 			return s
 		}
 	}
-	s := &subscription{wildcard: wildcard, names: slices.Clip(names), hash: h}
+	s := &subscription{wildcard: wildcard, names: slices.Clone(names), hash: h}
 	s.holders.Store(1)
 	t.byHash[h] = append(t.byHash[h], s)
 	return s
+}
+
+// listed returns the subscription to an encoded list of names with a hash, as
+// intern does; nil when it has not been learnt.
+func (t *subscriptions) listed(hash uint64, list []byte) *subscription {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.byList[hash]
+	if s == nil || s.list != string(list) {
+		return nil
+	}
+	s.holders.Add(1)
+	return s
+}
+
+// maxLearnt bounds the lists that are kept, in bytes.
+const maxLearnt = 1 << 20
+
+// learn notes by which list a subscription that the caller holds was asked
+// for, if others hold it too: then more may come.
+func (t *subscriptions) learn(s *subscription, hash uint64, list []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(list) <= maxLearnt && s.holders.Load() > 1 && s.list == "" && t.byList[hash] == nil {
+		s.list, s.listHash = string(list), hash
+		t.byList[hash] = s
+	}
 }
 
 // release gives back what intern returned. Nil is fine.
@@ -100,6 +132,9 @@ func (t *subscriptions) release(s *subscription) {
 	defer t.mu.Unlock()
 	if s.holders.Add(-1) > 0 {
 		return
+	}
+	if s.list != "" {
+		delete(t.byList, s.listHash)
 	}
 	left := slices.DeleteFunc(t.byHash[s.hash], func(o *subscription) bool { return o == s })
 	if len(left) == 0 {

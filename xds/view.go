@@ -113,6 +113,10 @@ type view struct {
 	revision uint64
 	source   *fsm.Revision
 
+	// known are the sets of the types known by name, in their order, to be
+	// found without the lock; nil until there is one.
+	known [maxKnown]atomic.Pointer[set]
+
 	mu      sync.Mutex
 	sets    map[string]*set // by type URL
 	pruneAt int
@@ -120,6 +124,11 @@ type view struct {
 
 // set returns the view's set of a type; an empty one when it has none.
 func (v *view) set(k *kind) *set {
+	if k.known() {
+		if s := v.known[k.order].Load(); s != nil {
+			return s
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s, ok := v.sets[k.url]
@@ -127,12 +136,20 @@ func (v *view) set(k *kind) *set {
 		return s
 	}
 	if len(v.sets) >= v.pruneAt {
-		maps.DeleteFunc(v.sets, func(_ string, s *set) bool { return s.idle() })
+		maps.DeleteFunc(v.sets, func(_ string, s *set) bool { return !s.kind.known() && s.idle() })
 		v.pruneAt = 2*len(v.sets) + maxRemembered
 	}
 	s = newSet(k, nil, v.revision)
-	v.sets[k.url] = s
+	v.put(s)
 	return s
+}
+
+// put adds a set; v.mu is held, or v not yet shared.
+func (v *view) put(s *set) {
+	v.sets[s.kind.url] = s
+	if s.kind.known() {
+		v.known[s.kind.order].Store(s)
+	}
 }
 
 // idle reports whether a set is empty and nobody asks for it: clients may ask
@@ -177,11 +194,11 @@ func newView(ks *kinds, r *fsm.Revision, old *view) (*view, []string) {
 		was := before[url]
 		if was != nil && r.SameType(source, url) {
 			was.through.Store(v.revision)
-			v.sets[url] = was
+			v.put(was)
 			continue
 		}
 		s := newSet(ks.of(url), collect(r, url, was), v.revision)
-		v.sets[url] = s
+		v.put(s)
 		if was != nil {
 			s.succeed(was)
 		}

@@ -37,7 +37,7 @@ func TestFramesAreTheirMessages(t *testing.T) {
 	e := &encoder{identifier: "node-1", metrics: newMetrics(nil)}
 
 	state := &discoveryv3.DiscoveryResponse{}
-	check(t, proto.Unmarshal(marshalled(t, &message{e.frame(c, frameKey{protocol: stateOfTheWorld}), nonce{35, 36}}), state))
+	check(t, proto.Unmarshal(marshalled(t, &message{frame: e.frame(c, frameKey{protocol: stateOfTheWorld}), nonce: nonce{35, 36}}), state))
 	if state.Nonce != "z.10" || state.VersionInfo != c.digest() || state.TypeUrl != fsm.TypeCluster || state.ControlPlane.GetIdentifier() != "node-1" {
 		t.Fatalf("response %v", state)
 	}
@@ -47,7 +47,7 @@ func TestFramesAreTheirMessages(t *testing.T) {
 
 	f := e.frame(c, frameKey{protocol: delta})
 	got := &discoveryv3.DeltaDiscoveryResponse{}
-	check(t, proto.Unmarshal(marshalled(t, &message{f, nonce{1, 2}}), got))
+	check(t, proto.Unmarshal(marshalled(t, &message{frame: f, nonce: nonce{1, 2}}), got))
 	want := &discoveryv3.Resource{
 		Name: "b", Version: "2-bbbbbbbbbbbbbbbb", Aliases: []string{"bee", "bea"},
 		Resource: &anypb.Any{TypeUrl: fsm.TypeCluster, Value: c.items[2].body},
@@ -138,29 +138,13 @@ func compareState(t *testing.T, b []byte) {
 		names = append(names, l.Name)
 	}
 	compareCommon(t, r, m.TypeUrl, m.ResponseNonce, m.ErrorDetail)
-	if string(r.version) != m.VersionInfo || !sameSet(decoded(t, r), names) {
+	if r.version != m.VersionInfo || !sameSet(r.names, names) {
 		t.Fatalf("%v decoded to %+v", m, r)
 	}
 }
 
-// listOf returns names as they are in a request.
-func listOf(s *Server, names []string) nameList {
-	var l nameList
-	for _, name := range names {
-		l.message = appendString(l.message, stateNames, name)
-		l.add(s.seed, []byte(name))
-	}
-	return l
-}
-
-func decoded(t *testing.T, r *request) []string {
-	names, err := r.names.decode()
-	check(t, err)
-	return names
-}
-
 func compareDelta(t *testing.T, b []byte) {
-	m, r := &discoveryv3.DeltaDiscoveryRequest{}, &request{delta: true}
+	m, r := &discoveryv3.DeltaDiscoveryRequest{}, &request{delta: true, seed: maphash.MakeSeed()}
 	if proto.Unmarshal(b, m) != nil {
 		_ = r.decode(b)
 		return
@@ -191,7 +175,7 @@ func compareDelta(t *testing.T, b []byte) {
 }
 
 func compareCommon(t *testing.T, r *request, url, nonce string, detail *statuspb.Status) {
-	if r.typeURL != url || string(r.nonce) != nonce || r.rejected != (detail != nil) || r.rejectCode != detail.GetCode() ||
+	if r.typeURL != url || r.nonce != parseNonce([]byte(nonce)) || r.rejected != (detail != nil) || r.rejectCode != detail.GetCode() ||
 		r.rejectText != detail.GetMessage()[:min(len(detail.GetMessage()), maxRejectText)] {
 		t.Fatalf("decoded to %+v, want type %q nonce %q detail %v", r, url, nonce, detail)
 	}
@@ -214,15 +198,17 @@ func TestRequestLimitsAndBadText(t *testing.T) {
 	if !r.tooMany {
 		t.Fatalf("%+v", r)
 	}
+	r = &request{seed: r.seed}
 	if err := r.decode([]byte{1<<3 | 2, 1, 0xff}); err == nil {
 		t.Fatal("bad UTF-8 in a version is taken")
 	}
-	r = &request{delta: true, limit: 1}
+	r = &request{delta: true, limit: 1, seed: r.seed}
 	check(t, r.decode(marshal(t, &discoveryv3.DeltaDiscoveryRequest{InitialResourceVersions: map[string]string{"a": "1", "b": "2"}})))
 	if !r.tooMany {
 		t.Fatalf("%+v", r)
 	}
 	// A proxy's complaint is kept whatever its bytes.
+	r = &request{delta: true, seed: r.seed}
 	check(t, r.decode([]byte{7<<3 | 2, 3, 2<<3 | 2, 1, 0xff}))
 	if !r.rejected || r.rejectText != "\uFFFD" {
 		t.Fatalf("%+v", r)
@@ -239,10 +225,10 @@ func TestCodecPassesOtherMessages(t *testing.T) {
 	}
 	got := &discoveryv3.DiscoveryRequest{}
 	check(t, c.Unmarshal(s, got))
-	r := &request{}
-	check(t, c.Unmarshal(mem.BufferSlice{mem.SliceBuffer{0xff}}, r))
-	if status.Code(r.err) != codes.InvalidArgument {
-		t.Fatalf("broken bytes are taken: %v", r.err)
+	in := &inbox{server: New(Config{}, Deps{})}
+	check(t, c.Unmarshal(mem.BufferSlice{mem.SliceBuffer{0xff}}, in))
+	if status.Code(in.request.err) != codes.InvalidArgument {
+		t.Fatalf("broken bytes are taken: %v", in.request.err)
 	}
 	if _, err := c.Marshal(unsendable{errDraining()}); err == nil {
 		t.Fatal("marshalled what cannot be sent")
