@@ -7,6 +7,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
@@ -71,6 +72,10 @@ func TestVirtualHostsOnDemand(t *testing.T) {
 		c.wantAliases(r, "r/web", "r/a.com", "r/*.a.com", "r/www.a.com")
 		if r.bodies["r/web"] == nil || r.versions["r/web"] == "" {
 			t.Fatal("no body or version")
+		}
+		// Envoy removes a virtual host by the name in its body.
+		if body := r.bodies["r/web"]; !proto.Equal(body, &routev3.VirtualHost{Name: "r/web", Domains: []string{"a.com", "*.a.com"}}) {
+			t.Fatalf("the body is %v", body)
 		}
 
 		// Another host of the same: sent again, for its request waits.
@@ -195,6 +200,6 @@ func TestVirtualHostsInTheStateOfTheWorld(t *testing.T) {
 	f.replace(virtualHost(t, "r", "web", "a.com"))
 	c := f.connect(adsState)
 	c.send(&discoveryv3.DiscoveryRequest{TypeUrl: fsm.TypeVirtualHost, ResourceNames: []string{"r/b.com", "r/web"}})
-	c.accept("virtual_host web")
+	c.accept("virtual_host r/web")
 	c.quiet()
 }

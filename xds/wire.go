@@ -27,6 +27,7 @@ const (
 	anyType, anyValue      = 1, 2
 	controlPlaneIdentifier = 1
 	assignmentClusterName  = 1
+	virtualHostName        = 1
 )
 
 // state encodes a DiscoveryResponse without its nonce. Names in gone are
@@ -51,7 +52,7 @@ func (e *encoder) state(to *content, items []*item, gone []string, ttl bool) []b
 		case ttl && i.ttl > 0:
 			b = appendAny(b, typeResource, appendResource(nil, i, to.kind.url, true))
 		default:
-			b = appendAny(b, to.kind.url, i.body)
+			b = appendAny(b, to.kind.url, i.body, bodyName(i, to.kind.url))
 		}
 	}
 	for _, name := range gone {
@@ -108,16 +109,38 @@ func appendString(b []byte, num protowire.Number, s string) []byte {
 	return protowire.AppendString(b, s)
 }
 
-func appendAny(b []byte, url string, body []byte) []byte {
+// appendAny adds a message, whose bytes may come in parts.
+func appendAny(b []byte, url string, body ...[]byte) []byte {
 	b = protowire.AppendTag(b, anyField, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(anySize(url, body)))
+	b = protowire.AppendVarint(b, uint64(anySize(url, sizeOf(body))))
 	b = appendString(b, anyType, url)
 	b = protowire.AppendTag(b, anyValue, protowire.BytesType)
-	return protowire.AppendBytes(b, body)
+	b = protowire.AppendVarint(b, uint64(sizeOf(body)))
+	for _, part := range body {
+		b = append(b, part...)
+	}
+	return b
 }
 
-func anySize(url string, body []byte) int {
-	return stringSize(anyType, url) + protowire.SizeTag(anyValue) + protowire.SizeBytes(len(body))
+func sizeOf(parts [][]byte) (n int) {
+	for _, p := range parts {
+		n += len(p)
+	}
+	return n
+}
+
+func anySize(url string, body int) int {
+	return stringSize(anyType, url) + protowire.SizeTag(anyValue) + protowire.SizeBytes(body)
+}
+
+// bodyName is the end of a virtual host's body: once more its name field, of
+// which the last one counts. Envoy goes by the name in the body when it
+// removes, so that has to be the resource's.
+func bodyName(i *item, url string) []byte {
+	if url != fsm.TypeVirtualHost {
+		return nil
+	}
+	return appendString(nil, virtualHostName, i.name)
 }
 
 func stringSize(num protowire.Number, s string) int {
@@ -126,7 +149,7 @@ func stringSize(num protowire.Number, s string) int {
 
 func resourceSize(i *item, url string, ttl bool) int {
 	n := stringSize(resourceVersion, i.version) + stringSize(resourceName, i.name)
-	n += protowire.SizeTag(resourceBody) + protowire.SizeBytes(anySize(url, i.body))
+	n += protowire.SizeTag(resourceBody) + protowire.SizeBytes(anySize(url, len(i.body)+len(bodyName(i, url))))
 	for _, a := range i.aliases {
 		n += stringSize(resourceAliases, a)
 	}
@@ -138,7 +161,7 @@ func resourceSize(i *item, url string, ttl bool) int {
 
 func appendResource(b []byte, i *item, url string, ttl bool) []byte {
 	b = appendString(b, resourceVersion, i.version)
-	b = appendAny(b, url, i.body)
+	b = appendAny(b, url, i.body, bodyName(i, url))
 	b = appendString(b, resourceName, i.name)
 	for _, a := range i.aliases {
 		b = appendString(b, resourceAliases, a)
