@@ -48,10 +48,14 @@ build: ## Build the binaries into bin
 envoy: ## Fetch the pinned Envoy into .tools
 	@$(PYTHON) deploy/local/fetch_envoy.py
 
+.PHONY: envoys
+envoys: ## Fetch the older Envoys too, which tests use
+	@$(PYTHON) deploy/local/fetch_envoy.py --all >/dev/null
+
 # Never from the cache, which does not see what the binaries under test are
 # made of.
 .PHONY: test
-test: envoy ## Run every test under the race detector
+test: envoys ## Run every test under the race detector
 	$(GO) test -race -count=1 -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
 	@$(MAKE) --no-print-directory coverage
 

@@ -188,31 +188,21 @@ func (c *cluster) ecpctl(want int, stdin string, args ...string) string {
 // startEnvoy starts one that may connect to any node.
 func (c *cluster) startEnvoy(o bootstrap.Options) *local.Envoy {
 	c.t.Helper()
-	for _, n := range c.nodes {
-		o.XDS = append(o.XDS, n.XDS())
-	}
-	text, err := bootstrap.Envoy(o)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	dir := filepath.Join(c.dir, "envoy-"+o.Tenant+o.Proxy)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		c.t.Fatal(err)
-	}
-	envoy, err := local.StartEnvoy(c.t.Context(), local.EnvoyOptions{Bootstrap: text, Dir: dir})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() {
+	return c.launch(c.t, "", o, nil)
+}
+
+// stopEnvoy stops an Envoy at the end of a test, and prints its log when that
+// has failed.
+func stopEnvoy(t *testing.T, envoy *local.Envoy, name string) {
+	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_ = envoy.Stop(ctx)
-		if c.t.Failed() {
+		if t.Failed() {
 			log, _ := os.ReadFile(envoy.LogFile())
-			c.t.Logf("log of Envoy %s:\n%s", o.Proxy, tail(log, 4000))
+			t.Logf("log of Envoy %s:\n%s", name, tail(log, 4000))
 		}
 	})
-	return envoy
 }
 
 // startUpstream serves a named upstream and returns its port.
@@ -268,8 +258,17 @@ func fleetYAML(t *testing.T, listener, upstream int) string {
 
 // request returns the status and body of a GET through an Envoy.
 func request(port int, path string) (int, string, error) {
+	req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), http.NoBody)
+	if err != nil {
+		return 0, "", err
+	}
+	return do(req)
+}
+
+// do returns the status and body of the answer to a request.
+func do(req *http.Request) (int, string, error) {
 	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
