@@ -324,10 +324,11 @@ func TestReturnForOneMoreName(t *testing.T) {
 	f.replace(cluster(t, "a", 1))
 	f.endpoints("a", 1)
 	f.endpoints("b", 1)
-	c := f.connect(adsState)
+	const endpoints = "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints"
+	c := f.connect(endpoints)
 	c.ask(fsm.TypeEndpoints, "a")
 	c.accept("endpoints a")
-	again := f.connect(adsState)
+	again := f.connect(endpoints)
 	again.version = c.version
 	c.close()
 	again.ask(fsm.TypeEndpoints, "a", "b")

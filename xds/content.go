@@ -3,6 +3,7 @@ package xds
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,9 @@ type content struct {
 	base *content
 	// private contents belong to one stream and remember no frames.
 	private bool
+	// guessed contents hold what a proxy may have had of older revisions: it
+	// may never have accepted some of it.
+	guessed bool
 	// ttl is the shortest time to live among the items, 0 when none has one.
 	ttl time.Duration
 
@@ -172,7 +176,29 @@ func (c *content) unite(from *content) *content {
 		return from
 	}
 	u := newContent(c.kind, items, c.whole)
-	u.base, u.private = c.base, from.private
+	u.base, u.private, u.guessed = c.base, from.private, from.guessed
+	return u
+}
+
+// unclaimed returns c without trust in what the proxy says it has of some
+// names: it asks for them. If they are gone it is told at once, for nobody has
+// what it claims.
+func (c *content) unclaimed(names *subscription) *content {
+	claims := func(i *item) bool { return i.state == claimed && names.has(i.name) }
+	if c == nil || names == nil || !slices.ContainsFunc(c.items, claims) {
+		return c
+	}
+	items := slices.Clone(c.items)
+	for n, i := range items {
+		if claims(i) {
+			items[n] = &item{name: i.name, state: doubtful}
+		}
+	}
+	u := newContent(c.kind, items, c.whole)
+	u.private, u.guessed = c.private, c.guessed
+	if c.base != c {
+		u.base = c.base
+	}
 	return u
 }
 

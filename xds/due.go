@@ -78,6 +78,8 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 	}
 	if index := st.server.stale.Load(); index > 0 {
 		to = to.sparingNewer(t.sent, index)
+	} else {
+		t.sent = t.sent.unclaimed(t.forced)
 	}
 	if hold {
 		to = to.keeping(t.sent)

@@ -186,7 +186,11 @@ func (f *frame) doubt(from *content) *content {
 	if from != nil {
 		had = from.items
 	}
+	if !f.to.whole { // what is not among its names is not subscribed to any more
+		had = slices.DeleteFunc(slices.Clone(had), func(i *item) bool { return f.to.find(i.name) == nil })
+	}
 	c := newContent(f.to.kind, overlay(had, unsure), f.to.whole)
+	c.guessed = from != nil && from.guessed
 	if from != nil && from.private {
 		c.private = true
 		return c

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -177,5 +178,30 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		compareState(t, b)
 		compareDelta(t, b)
+	})
+}
+
+// encodeRequest makes the message that a request would be decoded from.
+func encodeRequest(t testing.TB, r *request) []byte {
+	var detail *statuspb.Status
+	if r.rejected {
+		detail = &statuspb.Status{Message: r.rejectText}
+	}
+	number := ""
+	if r.nonce.number != 0 {
+		number = string(r.nonce.append(nil))
+	}
+	if !r.delta {
+		return marshal(t, &discoveryv3.DiscoveryRequest{
+			TypeUrl: r.typeURL, VersionInfo: r.version, ResourceNames: r.names, ResponseNonce: number, ErrorDetail: detail,
+		})
+	}
+	initial := map[string]string{}
+	for _, n := range r.initial {
+		initial[n.name] = n.version
+	}
+	return marshal(t, &discoveryv3.DeltaDiscoveryRequest{
+		TypeUrl: r.typeURL, ResourceNamesSubscribe: r.subscribe, ResourceNamesUnsubscribe: r.unsubscribe,
+		InitialResourceVersions: initial, ResponseNonce: number, ErrorDetail: detail,
 	})
 }

@@ -134,6 +134,9 @@ func (st *stream) handleDelta(t *subscribed, r *request) error {
 	}
 	st.subscribe(t, st.server.subs.intern(wildcard, names))
 	st.forceAsked(t, plus, minus)
+	if plusStar && !old.wildcard {
+		t.forceBeyond(old)
+	}
 	t.owed = t.owed || plusStar
 	return st.tooLarge()
 }
@@ -168,6 +171,22 @@ func (st *stream) forceAsked(t *subscribed, plus, minus []string) {
 	}
 	if len(again) > 0 {
 		t.force(&subscription{names: sortedSet(again)})
+	}
+}
+
+// forceBeyond sees to it that a new wildcard sends what the proxy has forgotten
+// when it gave up the one before, while a response was still under way.
+func (t *subscribed) forceBeyond(old *subscription) {
+	forgotten := &subscription{}
+	if t.sent != nil {
+		for _, i := range t.sent.items {
+			if !old.has(i.name) {
+				forgotten.names = append(forgotten.names, i.name)
+			}
+		}
+	}
+	if len(forgotten.names) > 0 {
+		t.force(forgotten)
 	}
 }
 
@@ -251,6 +270,9 @@ func (st *stream) nack(t *subscribed, f *frame, prior *content, r *request, now 
 		t.sent = f.doubt(prior)
 	}
 	t.parked, t.parkedAt, t.parkedTo = f, nil, nil
+	if f.to.guessed {
+		t.sent, t.parked = nil, nil // what it rejects may be a guess: once more without
+	}
 	t.rejected = &rejection{version: f.version, detail: r.rejectText, at: now}
 	if !st.server.reporter.rejected(st, t.kind, f, t.sentRevision, r.rejectText) {
 		return // too many of them to be written down, in the log too

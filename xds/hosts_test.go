@@ -32,6 +32,7 @@ func TestHostsMatchAsEnvoyDoes(t *testing.T) {
 		{name: "r/suffix", aliases: []string{"r/*.a.com", "r/*-b.com"}},
 		{name: "s/t/only", aliases: []string{"s/t/a.com", "s/t/a.com"}},
 		{name: "s/t/second", aliases: []string{"s/t/a.com"}},
+		{name: "s/t/wild", aliases: []string{"s/t/*.org"}},
 	})
 	for name, want := range map[string]string{
 		"r/a.com": "r/exact", "r/A.COM": "r/exact", "r/a.org": "r/exact", "r/a.com:8080": "r/exact",
@@ -39,7 +40,7 @@ func TestHostsMatchAsEnvoyDoes(t *testing.T) {
 		"r/a-b.com": "r/suffix", "r/-b.com": "r/any",
 		"r/a.net": "r/prefix", "r/a.": "r/any", "r/www.a.net": "r/long", "r/www.b.net": "r/prefix",
 		"r/www.a.com": "r/suffix", "r/else": "r/any",
-		"s/t/a.com": "s/t/only", "s/t/b.com": "", "s/a.com": "", "q/a.com": "", "r/": "", "": "", "r": "",
+		"s/t/a.com": "s/t/only", "s/t/b.org": "s/t/wild", "s/t/b.com": "", "s/a.com": "", "q/a.com": "", "r/": "", "": "", "r": "",
 	} {
 		got := ""
 		if i := h.find(name); i != nil {

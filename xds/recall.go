@@ -19,10 +19,10 @@ const (
 type recall struct {
 	mu     sync.Mutex
 	recent []*content // newest last
-	// searched is the view whose revisions are among recent; last is that of
-	// the one before it, in doubt.
+	// searched is the view whose revisions are among recent; doubted is what any
+	// of those had, in doubt.
 	searched *view
-	last     *content
+	doubted  *content
 }
 
 // remember notes a content that was sent whole.
@@ -44,14 +44,15 @@ func (r *recall) add(c *content) {
 
 // find returns the content of a type that a version_info stands for, among
 // those that were sent from here and those of the fleet's last revisions
-// (newest first, from below the view's). When there is none, a proxy is taken
-// to have, perhaps, the clusters of the revision before: to keep one too many
-// for a moment does no harm.
+// (newest first, from below the view's). When there is none, as of a proxy that
+// another node sent a step of a change, it is taken to have, perhaps, the
+// clusters of any of those revisions: to keep one too many for a moment does no
+// harm.
 func (r *recall) find(k *kind, claim string, v *view, revisions func() []*fsm.Revision) *content {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if v != nil && r.searched != v {
-		r.searched, r.last = v, nil
+		r.searched, r.doubted = v, nil
 		r.search(k, revisions())
 	}
 	for _, c := range slices.Backward(r.recent) {
@@ -60,7 +61,7 @@ func (r *recall) find(k *kind, claim string, v *view, revisions func() []*fsm.Re
 		}
 	}
 	if k.role == roleCluster {
-		return r.last
+		return r.doubted
 	}
 	return nil
 }
@@ -68,16 +69,18 @@ func (r *recall) find(k *kind, claim string, v *view, revisions func() []*fsm.Re
 // search adds what a wildcard got of a type in some revisions.
 func (r *recall) search(k *kind, revisions []*fsm.Revision) {
 	var newer *fsm.Revision
+	var items []*item
 	for _, rev := range revisions {
 		if newer != nil && rev.SameType(newer, k.url) {
 			continue
 		}
 		c := newContent(k, collect(rev, k.url, nil), true)
-		if newer == nil {
-			r.last = inDoubt(c)
-		}
 		r.add(c)
+		items = overlay(c.items, items)
 		newer = rev
+	}
+	if newer != nil {
+		r.doubted = inDoubt(newContent(k, items, true))
 	}
 }
 
@@ -89,5 +92,7 @@ func inDoubt(c *content) *content {
 		was.state = doubtful
 		items = append(items, &was)
 	}
-	return newContent(c.kind, items, c.whole)
+	guess := newContent(c.kind, items, c.whole)
+	guess.guessed = true
+	return guess
 }

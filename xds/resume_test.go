@@ -114,3 +114,64 @@ func TestReturnToADeletedFleet(t *testing.T) {
 	c.ask(fsm.TypeCluster)
 	c.quiet()
 }
+
+// A stream that asks for endpoints alone, of what does not exist, is told so
+// once more after the grace, not for ever.
+func TestEndpointsThatDoNotExist(t *testing.T) {
+	both(t, func(t *testing.T, method string) {
+		f := newFixture(t, func(c *Config) { c.WarmingGrace = c.ReportInterval })
+		f.replace(cluster(t, "a", 1))
+		c := f.connect(method)
+		c.ask(fsm.TypeEndpoints, "ghost")
+		c.accept(c.pick("endpoints ghost", "endpoints -ghost"))
+		c.quiet()
+		c.quiet()
+	})
+}
+
+// A proxy that another node sent a step of a change is not sent what it
+// rejects as a guess of what it has, for ever.
+func TestAGuessIsNotInsistedOn(t *testing.T) {
+	f := newFixture(t)
+	f.replace(cluster(t, "bad", 1))
+	f.replace(cluster(t, "a", 1))
+	f.replace(cluster(t, "b", 1))
+	c := f.connect(adsState)
+	c.version[fsm.TypeCluster] = "a step of another node"
+	c.ask(fsm.TypeCluster)
+	c.nack(c.want("cluster a b bad"), "bad is bad")
+	c.accept("cluster b")
+	c.quiet()
+	f.wantSync("p1", 0, "SYNCED", f.lastRevision())
+}
+
+// What a proxy claims and nobody has any more cannot be sent: one that asks
+// for it is told that it is gone.
+func TestAClaimThatIsGoneIsToldOf(t *testing.T) {
+	f := newFixture(t)
+	f.replace(cluster(t, "a", 1), listener(t, "l", 80))
+	c := f.connect(adsDelta)
+	c.resume(fsm.TypeCluster, map[string]string{"a": "9-0000000000000001", "gone": "9-0000000000000002"})
+	r := c.want("cluster a")
+	c.ask(fsm.TypeCluster, "gone")
+	c.ack(r)
+	c.accept("cluster -gone")
+	c.quiet()
+}
+
+// A wildcard that is given up and taken again while a response is under way is
+// answered with what the proxy has forgotten meanwhile.
+func TestAWildcardTakenAgain(t *testing.T) {
+	f := newFixture(t)
+	f.replace(cluster(t, "a", 1), cluster(t, "b", 1))
+	c := f.connect(adsDelta)
+	c.ask(fsm.TypeCluster)
+	c.accept("cluster a b")
+	f.replace(cluster(t, "a", 2), cluster(t, "b", 1))
+	r := c.want("cluster a")
+	c.unsubscribe(fsm.TypeCluster, "*")
+	c.ask(fsm.TypeCluster, "*")
+	c.ack(r)
+	c.accept("cluster a b")
+	c.quiet()
+}

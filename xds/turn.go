@@ -179,7 +179,7 @@ func (g *gates) warming(t, clusters *subscribed) bool {
 // silent reports whether the type was never answered because the proxy had
 // everything.
 func (t *subscribed) silent() bool {
-	return t.out == nil && t.lastSent == "" && t.sent != nil
+	return t.out == nil && t.sentAt.IsZero() && t.sent != nil
 }
 
 // offer returns the response that a type is due, if it is, the gate is open
