@@ -62,8 +62,8 @@ func (st *stream) resend(services *subscription) {
 
 // due returns the frame that would bring a type up to date, nil when it is.
 // Where nothing need be said, the records move on in silence.
-func (st *stream) due(t *subscribed, hold bool) *frame {
-	to := st.current(t)
+func (st *stream) due(t *subscribed, v *view, hold bool) *frame {
+	to := st.current(t, v)
 	if to == nil {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (st *stream) due(t *subscribed, hold bool) *frame {
 		t.candidate = candidate{}
 		return nil
 	}
-	st.claimed(t, to)
+	st.claimed(t, v, to)
 	if to = st.unpark(t, to); to == nil {
 		t.forget()
 		return nil
@@ -114,7 +114,7 @@ func (t *subscribed) forget() {
 
 // claimed compares what a state-of-the-world stream began with to what it is
 // to have.
-func (st *stream) claimed(t *subscribed, to *content) {
+func (st *stream) claimed(t *subscribed, v *view, to *content) {
 	if t.claim == "" {
 		return
 	}
@@ -124,7 +124,6 @@ func (st *stream) claimed(t *subscribed, to *content) {
 			t.force(st.touched)
 		}
 	} else if r := st.scope.recall(t.kind); r != nil && st.ads() {
-		v := st.scope.view.Load()
 		t.sent = r.find(t.kind, t.claim, v, func() []*fsm.Revision { return st.server.hub.past(st.scope.key, v.revision) })
 	}
 	t.claim = ""

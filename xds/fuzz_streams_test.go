@@ -42,17 +42,17 @@ func FuzzStreams(f *testing.F) {
 				wires[i] = &wire{codec: newCodec()}
 				streams[i] = s.fuzzStream(i, uint64(n+1), wires[i])
 			}
-			switch code := int(op / 8); {
-			case code == 31:
+			switch code := int(op / 8); code {
+			case 31:
 				st = change(t, s, st, n)
 				for _, other := range streams {
 					if other != nil {
 						other.pump(true)
 					}
 				}
-			case code == 30:
+			case 30:
 				streams[i].ackNewest(t, n)
-			case code == 29:
+			case 29:
 				streams[i].checkSent(t, wires[i])
 				streams[i].close()
 				streams[i] = nil
@@ -80,7 +80,7 @@ func (s *Server) fuzzStream(i int, number uint64, w *wire) *stream {
 	if of.only != "" {
 		st.only = s.kinds.of(of.only)
 	}
-	st.scope = s.hub.join(fleetKey{"default", "web"}, st)
+	s.hub.join(fleetKey{"default", "web"}, st)
 	return st
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -88,7 +87,7 @@ func FuzzRequests(f *testing.F) {
 			p = delta
 		}
 		stream := &stream{server: s, rpc: w, number: 1, protocol: p, id: Identity{"default", "web", "p"}, since: time.Now(), ttl: true}
-		stream.scope = s.hub.join(fleetKey{"default", "web"}, stream)
+		s.hub.join(fleetKey{"default", "web"}, stream)
 		for n := 1; len(input) >= 2; n++ {
 			size := min(int(binary.BigEndian.Uint16(input)), len(input)-2)
 			in := &inbox{server: s, stream: stream, delta: isDelta}
@@ -178,30 +177,5 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		compareState(t, b)
 		compareDelta(t, b)
-	})
-}
-
-// encodeRequest makes the message that a request would be decoded from.
-func encodeRequest(t testing.TB, r *request) []byte {
-	var detail *statuspb.Status
-	if r.rejected {
-		detail = &statuspb.Status{Message: r.rejectText}
-	}
-	number := ""
-	if r.nonce.number != 0 {
-		number = string(r.nonce.append(nil))
-	}
-	if !r.delta {
-		return marshal(t, &discoveryv3.DiscoveryRequest{
-			TypeUrl: r.typeURL, VersionInfo: r.version, ResourceNames: r.names, ResponseNonce: number, ErrorDetail: detail,
-		})
-	}
-	initial := map[string]string{}
-	for _, n := range r.initial {
-		initial[n.name] = n.version
-	}
-	return marshal(t, &discoveryv3.DeltaDiscoveryRequest{
-		TypeUrl: r.typeURL, ResourceNamesSubscribe: r.subscribe, ResourceNamesUnsubscribe: r.unsubscribe,
-		InitialResourceVersions: initial, ResponseNonce: number, ErrorDetail: detail,
 	})
 }

@@ -90,7 +90,7 @@ func (h *hub) advance(st *fsm.State, anew bool) {
 }
 
 // join adds a stream to its fleet.
-func (h *hub) join(key fleetKey, st *stream) *scope {
+func (h *hub) join(key fleetKey, st *stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s, ok := h.scopes[key]
@@ -100,7 +100,7 @@ func (h *hub) join(key fleetKey, st *stream) *scope {
 		h.renew(s)
 	}
 	s.streams[st] = struct{}{}
-	return s
+	st.scope = s // before anybody finds the stream
 }
 
 // maxLeft bounds the fleets without streams that are remembered.

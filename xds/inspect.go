@@ -38,7 +38,7 @@ func (st *stream) inspect(now time.Time) *fsmpb.StreamConfig {
 	c := &fsmpb.StreamConfig{Stream: st.reportLocked(now)}
 	for _, t := range st.types {
 		tc := &fsmpb.TypeConfig{
-			TypeUrl: t.kind.url, Wildcard: t.sub.wildcard, Resources: t.inspect(st.current(t)),
+			TypeUrl: t.kind.url, Wildcard: t.sub.wildcard, Resources: t.inspect(st.current(t, st.scope.view.Load())),
 			SentAt: unixNano(t.sentAt), AckedAt: unixNano(t.ackedAt),
 		}
 		if t.rejected != nil {

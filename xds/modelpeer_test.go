@@ -144,7 +144,12 @@ func (p *modelPeer) connect(node int) {
 	p.node, p.pipe, p.inbox, p.done = node, pipe, nil, make(chan error, 1)
 	p.asked, p.named, p.nonce = map[string]bool{}, map[string]bool{}, map[string]string{}
 	go func() { p.done <- n.server.serve(pipe, p.protocol, p.only) }()
-	p.end = func() { cancel(); <-p.done }
+	p.end = func() {
+		cancel()
+		if err := <-p.done; err != nil && ctx.Err() == nil {
+			p.m.fail("%s: stream ended with %v", p.name, err)
+		}
+	}
 
 	for _, url := range p.types() {
 		// What it may have of a rejected response it cannot tell a new stream.

@@ -236,3 +236,28 @@ func TestAcksClockTheSends(t *testing.T) {
 		}
 	})
 }
+
+// A turn looks at one revision: one that comes meanwhile does not show in the
+// types that are looked at last alone.
+func TestATurnLooksAtOneRevision(t *testing.T) {
+	s, state := offline(t)
+	st := s.fuzzStream(2, 1, &wire{codec: newCodec()})
+	defer st.close()
+	for _, code := range []int{8, 2} { // cluster a, all routes
+		st.fuzzRequest(t, code)
+	}
+	for range 3 {
+		st.ackNewest(t, 1)
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	g := gates{stream: st, view: st.scope.view.Load(), now: time.Now(), timeout: time.Hour}
+	change(t, s, state, 3) // of a and of the route
+	if m := g.turn(); m != nil {
+		t.Fatalf("a turn sends %s of a revision that came meanwhile", m.frame.to.kind.name)
+	}
+	g.view = st.scope.view.Load()
+	if m := g.turn(); m == nil || m.frame.to.kind.url != fsm.TypeCluster {
+		t.Fatalf("the next turn sends %v first", m)
+	}
+}

@@ -69,7 +69,7 @@ func (s *Server) begin(rpc grpc.ServerStream, p protocol, only string, r *reques
 	if from, ok := peer.FromContext(rpc.Context()); ok && from.Addr != nil {
 		st.peer = from.Addr.String()
 	}
-	st.scope = s.hub.join(fleetKey{id.Tenant, id.Fleet}, st)
+	s.hub.join(fleetKey{id.Tenant, id.Fleet}, st)
 	return st, h, nil
 }
 

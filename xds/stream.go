@@ -205,11 +205,10 @@ func (st *stream) subscribe(t *subscribed, sub *subscription) {
 
 // current returns what the proxy is to have of a type now, nil when that is
 // not known yet.
-func (st *stream) current(t *subscribed) *content {
+func (st *stream) current(t *subscribed, v *view) *content {
 	if t.group != nil {
 		return t.group.content.Load()
 	}
-	v := st.scope.view.Load()
 	if v == nil {
 		return nil
 	}

@@ -16,7 +16,7 @@ func (st *stream) next(now time.Time) *message {
 	if st.closed {
 		return nil
 	}
-	g := gates{stream: st, now: now, timeout: st.server.config.GateTimeout}
+	g := gates{stream: st, view: st.scope.view.Load(), now: now, timeout: st.server.config.GateTimeout}
 	m := g.heartbeat() // first, so that a type that changes all the time has its own
 	if m == nil {
 		m = g.turn()
@@ -33,7 +33,10 @@ func (st *stream) next(now time.Time) *message {
 
 // gates is one turn's look at a stream.
 type gates struct {
-	stream  *stream
+	stream *stream
+	// view is the same for all types: a newer one that comes meanwhile must not
+	// give the proxy routes before their clusters.
+	view    *view
 	now     time.Time
 	timeout time.Duration
 	// wake is when a gate that is shut opens by itself; zero for none.
@@ -189,7 +192,7 @@ func (g *gates) offer(t *subscribed, hold, open bool) *message {
 		return nil
 	}
 	st := g.stream
-	f := st.due(t, hold)
+	f := st.due(t, g.view, hold)
 	switch {
 	case f == nil:
 		return nil
