@@ -34,6 +34,7 @@ for its nodes' xDS addresses and lists all of them, so that the proxy can move b
 	flags.StringArrayVar(&given, "label", nil, "label `NAME=VALUE` of the proxy; repeatable")
 	flags.StringVar(&o.Admin, "admin", "", "`HOST:PORT` of Envoy's admin interface; default: a free port on loopback")
 	flags.BoolVar(&o.SotW, "sotw", false, "state of the world instead of deltas")
+	flags.BoolVar(&o.Services, "services", false, "a stream for each discovery service instead of one for all")
 	flags.DurationVar(&o.InitialFetchTimeout, "initial-fetch-timeout", 0,
 		"how long the Envoy waits for its first configuration before it starts without; 0: for ever")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -28,6 +28,9 @@ type Options struct {
 	XDS []string
 	// SotW asks for the state of the world instead of deltas.
 	SotW bool
+	// Services asks each discovery service by a stream of its own, instead of
+	// all by one aggregated stream.
+	Services bool
 	// Admin is the host and port of the admin interface; empty: a free port
 	// on 127.0.0.1.
 	Admin string
@@ -57,19 +60,11 @@ func Envoy(o Options) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin address: %w", err)
 	}
-	source := object{
-		"ads": object{}, "resource_api_version": "V3",
-		"initial_fetch_timeout": seconds(o.InitialFetchTimeout),
-	}
 	return yaml.Marshal(object{
-		"node":  node(o),
-		"admin": object{"address": admin},
-		"dynamic_resources": object{
-			"ads_config": adsConfig(o.SotW),
-			"cds_config": source,
-			"lds_config": source,
-		},
-		"static_resources": object{"clusters": []object{cluster}},
+		"node":              node(o),
+		"admin":             object{"address": admin},
+		"dynamic_resources": dynamicResources(o),
+		"static_resources":  object{"clusters": []object{cluster}},
 	})
 }
 
@@ -97,7 +92,18 @@ func node(o Options) object {
 	return n
 }
 
-func adsConfig(sotw bool) object {
+func dynamicResources(o Options) object {
+	source := object{"resource_api_version": "V3", "initial_fetch_timeout": seconds(o.InitialFetchTimeout)}
+	resources := object{"cds_config": source, "lds_config": source}
+	if o.Services {
+		source["api_config_source"] = apiConfig(o.SotW)
+	} else {
+		source["ads"], resources["ads_config"] = object{}, apiConfig(o.SotW)
+	}
+	return resources
+}
+
+func apiConfig(sotw bool) object {
 	api := "DELTA_GRPC"
 	if sotw {
 		api = "GRPC"
