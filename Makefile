@@ -20,12 +20,13 @@ GOLANGCI_LINT    := .tools/golangci-lint/$(GOLANGCI_LINT_VERSION)/golangci-lint
 KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-validate
 
 # What a run may change: make run DEV_FLAGS='--port-offset 1000',
-# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m.
+# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000.
 DEV_FLAGS ?=
 TESTFLAGS ?=
 PACKAGES  ?= ./...
 FUZZTIME  ?= 20s
 BENCH     ?= .
+MOVES     ?= 1000
 
 # The lowest share of fsm's statements, in percent, that its own tests run.
 FSM_COVERAGE := 90
@@ -58,6 +59,11 @@ envoys: ## Fetch the older Envoys too, which tests use
 test: envoys ## Run every test under the race detector
 	$(GO) test -race -count=1 -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
 	@$(MAKE) --no-print-directory coverage
+
+# Some four minutes.
+.PHONY: soak
+soak: envoy ## Move routes 1,000 times under load, with whole streams and with streams cut at random
+	ECP_SOAK_MOVES=$(MOVES) $(GO) test -count=1 -timeout 30m -run NoRequestFails -v ./deploy/e2e
 
 # The coverage of fsm: a package's own tests alone count for it, generated code does not. Where fsm
 # was not among the packages there is nothing to check.
