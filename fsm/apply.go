@@ -82,6 +82,10 @@ func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
 		return t.putEndpoints(op.PutEndpoints)
 	case *fsmpb.Command_DeleteEndpoints:
 		return t.deleteEndpoints(op.DeleteEndpoints)
+	case *fsmpb.Command_PutSecret:
+		return t.putSecret(op.PutSecret)
+	case *fsmpb.Command_DeleteSecret:
+		return t.deleteSecret(op.DeleteSecret)
 	case *fsmpb.Command_ReportProxies:
 		return t.reportProxies(op.ReportProxies)
 	case *fsmpb.Command_DropNode:
@@ -115,6 +119,10 @@ func tenantOf(c *fsmpb.Command) string {
 		return op.PutEndpoints.GetTenant()
 	case *fsmpb.Command_DeleteEndpoints:
 		return op.DeleteEndpoints.GetTenant()
+	case *fsmpb.Command_PutSecret:
+		return op.PutSecret.GetTenant()
+	case *fsmpb.Command_DeleteSecret:
+		return op.DeleteSecret.GetTenant()
 	case *fsmpb.Command_DeleteProxy:
 		return op.DeleteProxy.GetTenant()
 	}

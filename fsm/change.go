@@ -205,7 +205,7 @@ func (t *transition) changeFleet(c *fsmpb.ChangeFleet) (*fsmpb.Result, *Error) {
 	if err := next.conflicts(c.Upsert); err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, t.missingEndpoints(c)...)
+	warnings = append(warnings, t.missingLive(c)...)
 	r.commit(next)
 	return &fsmpb.Result{
 		Created: true, Revision: next.Info.Revision, Changed: next.Info.Changed, Warnings: warnings,

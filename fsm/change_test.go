@@ -178,10 +178,10 @@ func TestWarnings(t *testing.T) {
 	route := resource(fsm.TypeRoute, "r", "1")
 	route.References = []*fsmpb.Reference{
 		{Kind: fsmpb.Reference_CLUSTER, Name: "web", Path: "virtual_hosts[0].routes[0].route.cluster"},
-		{Kind: fsmpb.Reference_SECRET, Name: "s"},
+		{Kind: fsmpb.Reference_SECRET, Name: "s", Path: "secret"},
 	}
 	r := m.ok(change("edge", route))
-	if len(r.Warnings) != 1 || r.Warnings[0].Path != "upsert[0].virtual_hosts[0].routes[0].route.cluster" {
+	if len(r.Warnings) != 2 || r.Warnings[1].Path != "upsert[0].secret" || r.Warnings[0].Path != "upsert[0].virtual_hosts[0].routes[0].route.cluster" {
 		t.Fatalf("warnings %v", r.Warnings)
 	}
 	web := resource(fsm.TypeCluster, "web", "1")

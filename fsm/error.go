@@ -24,6 +24,7 @@ const (
 	CodeWouldEmpty          Code = "would_empty"
 	CodeAddressConflict     Code = "address_conflict"
 	CodeEndpointsNotFound   Code = "endpoints_not_found"
+	CodeSecretNotFound      Code = "secret_not_found"
 	CodeProxyNotFound       Code = "proxy_not_found"
 	CodeProxyConnected      Code = "proxy_connected"
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"

@@ -111,6 +111,19 @@ func deleteEndpoints(service string) *fsmpb.Command {
 	}}
 }
 
+func putSecret(name, content string) *fsmpb.Command {
+	return &fsmpb.Command{Op: &fsmpb.Command_PutSecret{PutSecret: &fsmpb.PutSecret{
+		Tenant: "default", Name: name, Sealed: []byte("sealed " + content), KeyId: "k1",
+		Hash: fsm.ResourceHash([]byte(content), nil, 0), Info: &fsmpb.SecretInfo{Kind: "generic_secret"},
+	}}}
+}
+
+func deleteSecret(name string) *fsmpb.Command {
+	return &fsmpb.Command{Op: &fsmpb.Command_DeleteSecret{
+		DeleteSecret: &fsmpb.DeleteSecret{Tenant: "default", Name: name},
+	}}
+}
+
 func resource(url, name, body string) *fsmpb.Resource {
 	return &fsmpb.Resource{TypeUrl: url, Name: name, Body: []byte(body), Hash: fsm.ResourceHash([]byte(body), nil, 0)}
 }

@@ -21,6 +21,7 @@ type model struct {
 	tenants   map[string]bool
 	fleets    map[string][]map[string]string // "tenant/fleet": contents by revision, 0 empty
 	endpoints map[string]string              // "tenant/service"
+	secrets   map[string]string              // "tenant/name": sealed
 	streams   map[string]map[string]bool     // "tenant/proxy": "node/start/number"
 	events    int
 }
@@ -28,7 +29,7 @@ type model struct {
 func newModel() *model {
 	return &model{
 		tenants: map[string]bool{"default": true}, fleets: map[string][]map[string]string{},
-		endpoints: map[string]string{}, streams: map[string]map[string]bool{}, events: 1,
+		endpoints: map[string]string{}, secrets: map[string]string{}, streams: map[string]map[string]bool{}, events: 1,
 	}
 }
 
@@ -39,6 +40,11 @@ func (m *model) owned(tenant string) bool {
 		}
 	}
 	for k := range m.endpoints {
+		if strings.HasPrefix(k, tenant+"/") {
+			return true
+		}
+	}
+	for k := range m.secrets {
 		if strings.HasPrefix(k, tenant+"/") {
 			return true
 		}
@@ -89,6 +95,25 @@ func (m *model) apply(c *fsmpb.Command) fsm.Code {
 			m.events++
 		}
 		m.endpoints[k] = body
+	case *fsmpb.Command_PutSecret:
+		if !m.tenants[op.PutSecret.Tenant] {
+			return fsm.CodeTenantNotFound
+		}
+		k, sealed := op.PutSecret.Tenant+"/"+op.PutSecret.Name, string(op.PutSecret.Sealed)
+		if m.secrets[k] != sealed {
+			m.events++
+		}
+		m.secrets[k] = sealed
+	case *fsmpb.Command_DeleteSecret:
+		k := op.DeleteSecret.Tenant + "/" + op.DeleteSecret.Name
+		switch {
+		case !m.tenants[op.DeleteSecret.Tenant]:
+			return fsm.CodeTenantNotFound
+		case m.secrets[k] == "":
+			return fsm.CodeSecretNotFound
+		}
+		delete(m.secrets, k)
+		m.events++
 	case *fsmpb.Command_ReportProxies:
 		m.report(op.ReportProxies)
 	}
@@ -190,7 +215,7 @@ func (m *model) report(c *fsmpb.ReportProxies) {
 // same fails unless the state says what the model says.
 func (m *model) same(t *rapid.T, s *fsm.State) {
 	var tenants []string
-	fleets, endpoints, proxies := 0, 0, 0
+	fleets, endpoints, secrets, proxies := 0, 0, 0, 0
 	for row := range s.Tenants("") {
 		tenants = append(tenants, row.Name)
 	}
@@ -208,6 +233,12 @@ func (m *model) same(t *rapid.T, s *fsm.State) {
 				t.Fatalf("endpoints %v", e)
 			}
 		}
+		for x := range s.SecretsOf(tenant, "") {
+			secrets++
+			if m.secrets[tenant+"/"+x.Name] != string(x.Sealed) {
+				t.Fatalf("secret %v", x)
+			}
+		}
 	}
 	for p := range s.AllProxies() {
 		proxies++
@@ -215,9 +246,9 @@ func (m *model) same(t *rapid.T, s *fsm.State) {
 			t.Fatalf("proxy %v", p)
 		}
 	}
-	if fleets != len(m.fleets) || endpoints != len(m.endpoints) || proxies != len(m.streams) {
-		t.Fatalf("%d fleets, %d endpoints, %d proxies; want %d, %d, %d",
-			fleets, endpoints, proxies, len(m.fleets), len(m.endpoints), len(m.streams))
+	got, want := [4]int{fleets, endpoints, secrets, proxies}, [4]int{len(m.fleets), len(m.endpoints), len(m.secrets), len(m.streams)}
+	if got != want {
+		t.Fatalf("fleets, endpoints, secrets, proxies: %v, want %v", got, want)
 	}
 	if s.Seq() != uint64(m.events) {
 		t.Fatalf("%d events, want %d", s.Seq(), m.events)
@@ -247,7 +278,7 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	tenant := pick("tenant", "default", "acme")
 	fleet := pick("fleet", "a", "ab")
-	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "report") {
+	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report") {
 	case "tenant":
 		return putTenant(tenant)
 	case "drop tenant":
@@ -263,6 +294,14 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 	case "endpoints":
 		c := putEndpoints(pick("service", "web", "api"), pick("body", "1", "2"))
 		c.GetPutEndpoints().Tenant = tenant
+		return c
+	case "secret":
+		c := putSecret(pick("secret", "a", "ab"), pick("content", "1", "2"))
+		c.GetPutSecret().Tenant = tenant
+		if rapid.Bool().Draw(t, "drop") {
+			c = deleteSecret(c.GetPutSecret().Name)
+			c.GetDeleteSecret().Tenant = tenant
+		}
 		return c
 	case "report":
 		stream := rapid.Uint64Range(0, 3).Draw(t, "stream")

@@ -54,6 +54,11 @@ func TestTenantIsDeletedOnlyEmpty(t *testing.T) {
 	gone := deleteEndpoints("web")
 	gone.GetDeleteEndpoints().Tenant = "acme"
 	m.ok(gone)
+	secret, unsecret := putSecret("tls", "x"), deleteSecret("tls")
+	secret.GetPutSecret().Tenant, unsecret.GetDeleteSecret().Tenant = "acme", "acme"
+	m.ok(secret)
+	m.refused(fsm.CodeTenantNotEmpty, deleteTenant("acme"))
+	m.ok(unsecret)
 	m.ok(report("n1", 1, 1, connected("acme", "p", 1, "edge")))
 	m.refused(fsm.CodeTenantNotEmpty, deleteTenant("acme"))
 	m.ok(report("n1", 1, 2, disconnected("acme", "p", 1)))

@@ -79,23 +79,35 @@ func (r *Revision) orphans(base *Revision) []*fsmpb.FieldError {
 	return out
 }
 
-// missingEndpoints warns of EDS clusters whose service the tenant lacks.
-func (t *transition) missingEndpoints(c *fsmpb.ChangeFleet) []*fsmpb.FieldError {
+// missingLive warns of EDS clusters whose service the tenant lacks, and of
+// secrets that it lacks.
+func (t *transition) missingLive(c *fsmpb.ChangeFleet) []*fsmpb.FieldError {
 	var out []*fsmpb.FieldError
 	for i, res := range c.Upsert {
 		for _, ref := range res.References {
-			if ref.Kind != fsmpb.Reference_ENDPOINTS || len(out) == maxWarnings {
+			lack := t.lack(c.Tenant, ref)
+			if lack == "" || len(out) == maxWarnings {
 				continue
 			}
-			if _, ok := t.Endpoints(c.Tenant, ref.Name); !ok {
-				out = append(out, &fsmpb.FieldError{
-					Path:   fmt.Sprintf("upsert[%d].%s", i, ref.Path),
-					Detail: fmt.Sprintf("service %q has no endpoints in tenant %q", ref.Name, c.Tenant),
-				})
-			}
+			out = append(out, &fsmpb.FieldError{Path: fmt.Sprintf("upsert[%d].%s", i, ref.Path), Detail: lack})
 		}
 	}
 	return out
+}
+
+// lack says what a tenant lacks for a reference to live data, "" for nothing.
+func (t *transition) lack(tenant string, ref *fsmpb.Reference) string {
+	switch ref.Kind {
+	case fsmpb.Reference_ENDPOINTS:
+		if _, ok := t.Endpoints(tenant, ref.Name); !ok {
+			return fmt.Sprintf("service %q has no endpoints in tenant %q", ref.Name, tenant)
+		}
+	case fsmpb.Reference_SECRET:
+		if _, ok := t.Secret(tenant, ref.Name); !ok {
+			return fmt.Sprintf("tenant %q has no secret %q", tenant, ref.Name)
+		}
+	}
+	return ""
 }
 
 // conflicts refuses upserted listeners that bind an address which another

@@ -115,6 +115,7 @@ type builder struct {
 	fleets    *iradix.Txn[*fsmpb.Fleet]
 	revisions *iradix.Txn[*Revision]
 	endpoints *iradix.Txn[*fsmpb.Endpoints]
+	secrets   *iradix.Txn[*fsmpb.Secret]
 	proxies   *iradix.Txn[*fsmpb.Proxy]
 
 	// Of the fleet whose revisions are being read.
@@ -127,7 +128,7 @@ func newBuilder() *builder {
 	s := blank()
 	return &builder{
 		s: s, tenants: s.tenants.Txn(), fleets: s.fleets.Txn(), revisions: s.revisions.Txn(),
-		endpoints: s.endpoints.Txn(), proxies: s.proxies.Txn(),
+		endpoints: s.endpoints.Txn(), secrets: s.secrets.Txn(), proxies: s.proxies.Txn(),
 	}
 }
 
@@ -157,6 +158,8 @@ func (b *builder) take(record *fsmpb.Record) error {
 		return b.revision(r.Revision)
 	case *fsmpb.Record_Endpoints:
 		b.endpoints.Insert(key(r.Endpoints.Tenant, r.Endpoints.Service), r.Endpoints)
+	case *fsmpb.Record_Secret:
+		b.secrets.Insert(key(r.Secret.Tenant, r.Secret.Name), r.Secret)
 	case *fsmpb.Record_Proxy:
 		b.proxies.Insert(key(r.Proxy.Tenant, r.Proxy.Id), r.Proxy)
 	case *fsmpb.Record_Node:
@@ -224,6 +227,6 @@ func (b *builder) revision(r *fsmpb.RevisionRecord) error {
 func (b *builder) finish() *State {
 	s := b.s
 	s.tenants, s.fleets, s.revisions = b.tenants.Commit(), b.fleets.Commit(), b.revisions.Commit()
-	s.endpoints, s.proxies = b.endpoints.Commit(), b.proxies.Commit()
+	s.endpoints, s.secrets, s.proxies = b.endpoints.Commit(), b.secrets.Commit(), b.proxies.Commit()
 	return s
 }

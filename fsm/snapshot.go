@@ -68,6 +68,9 @@ func (s *State) writeConfiguration(w *recordWriter) {
 	for e := range values(s.endpoints, nil, "") {
 		w.put(&fsmpb.Record{Record: &fsmpb.Record_Endpoints{Endpoints: e}})
 	}
+	for x := range values(s.secrets, nil, "") {
+		w.put(&fsmpb.Record{Record: &fsmpb.Record_Secret{Secret: x}})
+	}
 }
 
 // writeRevisions writes each resource once, where it first appears, and each

@@ -28,6 +28,7 @@ type State struct {
 	fleets    *iradix.Tree[*fsmpb.Fleet]     // tenant, name
 	revisions *iradix.Tree[*Revision]        // tenant, fleet, number
 	endpoints *iradix.Tree[*fsmpb.Endpoints] // tenant, service
+	secrets   *iradix.Tree[*fsmpb.Secret]    // tenant, name
 	proxies   *iradix.Tree[*fsmpb.Proxy]     // tenant, id
 	nodes     *iradix.Tree[*fsmpb.NodeStart] // node
 
@@ -50,6 +51,7 @@ func blank() *State {
 		fleets:    iradix.New[*fsmpb.Fleet](),
 		revisions: iradix.New[*Revision](),
 		endpoints: iradix.New[*fsmpb.Endpoints](),
+		secrets:   iradix.New[*fsmpb.Secret](),
 		proxies:   iradix.New[*fsmpb.Proxy](),
 		nodes:     iradix.New[*fsmpb.NodeStart](),
 		outbox:    newOutbox(),
@@ -144,6 +146,17 @@ func (s *State) Endpoints(tenant, service string) (*fsmpb.Endpoints, bool) {
 // given one, in order.
 func (s *State) EndpointsOf(tenant, after string) iter.Seq[*fsmpb.Endpoints] {
 	return values(s.endpoints, prefix(tenant), after)
+}
+
+// Secret returns a tenant's secret by name.
+func (s *State) Secret(tenant, name string) (*fsmpb.Secret, bool) {
+	return s.secrets.Get(key(tenant, name))
+}
+
+// SecretsOf yields a tenant's secrets whose names lie after the given one, in
+// order.
+func (s *State) SecretsOf(tenant, after string) iter.Seq[*fsmpb.Secret] {
+	return values(s.secrets, prefix(tenant), after)
 }
 
 // Proxy returns a tenant's proxy by id.

@@ -68,6 +68,9 @@ func (t *transition) holds(tenant string) string {
 	for range t.EndpointsOf(tenant, "") {
 		return "endpoints"
 	}
+	for range t.SecretsOf(tenant, "") {
+		return "secrets"
+	}
 	for p := range t.Proxies(tenant, "") {
 		if len(p.Streams) > 0 {
 			return "connected proxies"

@@ -147,6 +147,8 @@ type Command struct {
 	//	*Command_DeleteProxy
 	//	*Command_ConfigureArchive
 	//	*Command_AckArchived
+	//	*Command_PutSecret
+	//	*Command_DeleteSecret
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -329,6 +331,24 @@ func (x *Command) GetAckArchived() *AckArchived {
 	return nil
 }
 
+func (x *Command) GetPutSecret() *PutSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutSecret); ok {
+			return x.PutSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteSecret() *DeleteSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteSecret); ok {
+			return x.DeleteSecret
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -389,6 +409,14 @@ type Command_AckArchived struct {
 	AckArchived *AckArchived `protobuf:"bytes,23,opt,name=ack_archived,json=ackArchived,proto3,oneof"`
 }
 
+type Command_PutSecret struct {
+	PutSecret *PutSecret `protobuf:"bytes,24,opt,name=put_secret,json=putSecret,proto3,oneof"`
+}
+
+type Command_DeleteSecret struct {
+	DeleteSecret *DeleteSecret `protobuf:"bytes,25,opt,name=delete_secret,json=deleteSecret,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutTenant) isCommand_Op() {}
@@ -416,6 +444,10 @@ func (*Command_DeleteProxy) isCommand_Op() {}
 func (*Command_ConfigureArchive) isCommand_Op() {}
 
 func (*Command_AckArchived) isCommand_Op() {}
+
+func (*Command_PutSecret) isCommand_Op() {}
+
+func (*Command_DeleteSecret) isCommand_Op() {}
 
 // IdempotencyKey makes a retried command apply once. It belongs to the
 // command's subject and tenant.
@@ -1103,6 +1135,144 @@ func (x *DeleteEndpoints) GetService() string {
 	return ""
 }
 
+type PutSecret struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The encrypted Secret, and the name of the key that opens it.
+	Sealed []byte `protobuf:"bytes,3,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	KeyId  string `protobuf:"bytes,4,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Keyed digest of the content.
+	Hash          []byte      `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`
+	Info          *SecretInfo `protobuf:"bytes,6,opt,name=info,proto3" json:"info,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSecret) Reset() {
+	*x = PutSecret{}
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSecret) ProtoMessage() {}
+
+func (x *PutSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
+func (*PutSecret) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PutSecret) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *PutSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutSecret) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *PutSecret) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *PutSecret) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *PutSecret) GetInfo() *SecretInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+type DeleteSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSecret) Reset() {
+	*x = DeleteSecret{}
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSecret) ProtoMessage() {}
+
+func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSecret.ProtoReflect.Descriptor instead.
+func (*DeleteSecret) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DeleteSecret) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DeleteSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // ReportProxies is a node's batch of what its streams went through, in
 // order. A batch number that is not above the last one of the same node
 // start, or a node start below the newest, changes nothing.
@@ -1118,7 +1288,7 @@ type ReportProxies struct {
 
 func (x *ReportProxies) Reset() {
 	*x = ReportProxies{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1300,7 @@ func (x *ReportProxies) String() string {
 func (*ReportProxies) ProtoMessage() {}
 
 func (x *ReportProxies) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1313,7 @@ func (x *ReportProxies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportProxies.ProtoReflect.Descriptor instead.
 func (*ReportProxies) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{13}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReportProxies) GetNode() string {
@@ -1193,7 +1363,7 @@ type ProxyReport struct {
 
 func (x *ProxyReport) Reset() {
 	*x = ProxyReport{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1375,7 @@ func (x *ProxyReport) String() string {
 func (*ProxyReport) ProtoMessage() {}
 
 func (x *ProxyReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1388,7 @@ func (x *ProxyReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyReport.ProtoReflect.Descriptor instead.
 func (*ProxyReport) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{14}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProxyReport) GetTenant() string {
@@ -1326,7 +1496,7 @@ type DropNode struct {
 
 func (x *DropNode) Reset() {
 	*x = DropNode{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1508,7 @@ func (x *DropNode) String() string {
 func (*DropNode) ProtoMessage() {}
 
 func (x *DropNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1521,7 @@ func (x *DropNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropNode.ProtoReflect.Descriptor instead.
 func (*DropNode) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{15}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DropNode) GetNode() string {
@@ -1378,7 +1548,7 @@ type DeleteProxy struct {
 
 func (x *DeleteProxy) Reset() {
 	*x = DeleteProxy{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1560,7 @@ func (x *DeleteProxy) String() string {
 func (*DeleteProxy) ProtoMessage() {}
 
 func (x *DeleteProxy) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1573,7 @@ func (x *DeleteProxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProxy.ProtoReflect.Descriptor instead.
 func (*DeleteProxy) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{16}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteProxy) GetTenant() string {
@@ -1429,7 +1599,7 @@ type ConfigureArchive struct {
 
 func (x *ConfigureArchive) Reset() {
 	*x = ConfigureArchive{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1611,7 @@ func (x *ConfigureArchive) String() string {
 func (*ConfigureArchive) ProtoMessage() {}
 
 func (x *ConfigureArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1624,7 @@ func (x *ConfigureArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureArchive.ProtoReflect.Descriptor instead.
 func (*ConfigureArchive) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConfigureArchive) GetSettings() *ArchiveSettings {
@@ -1476,7 +1646,7 @@ type AckArchived struct {
 
 func (x *AckArchived) Reset() {
 	*x = AckArchived{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1658,7 @@ func (x *AckArchived) String() string {
 func (*AckArchived) ProtoMessage() {}
 
 func (x *AckArchived) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1671,7 @@ func (x *AckArchived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckArchived.ProtoReflect.Descriptor instead.
 func (*AckArchived) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AckArchived) GetEpoch() string {
@@ -1532,7 +1702,7 @@ type ProxyReport_Connected struct {
 
 func (x *ProxyReport_Connected) Reset() {
 	*x = ProxyReport_Connected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1714,7 @@ func (x *ProxyReport_Connected) String() string {
 func (*ProxyReport_Connected) ProtoMessage() {}
 
 func (x *ProxyReport_Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1727,7 @@ func (x *ProxyReport_Connected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyReport_Connected.ProtoReflect.Descriptor instead.
 func (*ProxyReport_Connected) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{14, 0}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{16, 0}
 }
 
 func (x *ProxyReport_Connected) GetFleet() string {
@@ -1611,7 +1781,7 @@ type ProxyReport_Disconnected struct {
 
 func (x *ProxyReport_Disconnected) Reset() {
 	*x = ProxyReport_Disconnected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1793,7 @@ func (x *ProxyReport_Disconnected) String() string {
 func (*ProxyReport_Disconnected) ProtoMessage() {}
 
 func (x *ProxyReport_Disconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1806,7 @@ func (x *ProxyReport_Disconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyReport_Disconnected.ProtoReflect.Descriptor instead.
 func (*ProxyReport_Disconnected) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{14, 1}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{16, 1}
 }
 
 func (x *ProxyReport_Disconnected) GetReason() string {
@@ -1659,7 +1829,7 @@ type ProxyReport_Rejected struct {
 
 func (x *ProxyReport_Rejected) Reset() {
 	*x = ProxyReport_Rejected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1841,7 @@ func (x *ProxyReport_Rejected) String() string {
 func (*ProxyReport_Rejected) ProtoMessage() {}
 
 func (x *ProxyReport_Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1854,7 @@ func (x *ProxyReport_Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyReport_Rejected.ProtoReflect.Descriptor instead.
 func (*ProxyReport_Rejected) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{14, 2}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{16, 2}
 }
 
 func (x *ProxyReport_Rejected) GetTypeUrl() string {
@@ -1733,7 +1903,7 @@ type ProxyReport_Recovered struct {
 
 func (x *ProxyReport_Recovered) Reset() {
 	*x = ProxyReport_Recovered{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +1915,7 @@ func (x *ProxyReport_Recovered) String() string {
 func (*ProxyReport_Recovered) ProtoMessage() {}
 
 func (x *ProxyReport_Recovered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +1928,7 @@ func (x *ProxyReport_Recovered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyReport_Recovered.ProtoReflect.Descriptor instead.
 func (*ProxyReport_Recovered) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{14, 3}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{16, 3}
 }
 
 func (x *ProxyReport_Recovered) GetTypeUrl() string {
@@ -1783,7 +1953,7 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"N\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x03R\x05stamp\x12/\n" +
-	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\xd6\a\n" +
+	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\xcf\b\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12<\n" +
 	"\vidempotency\x18\x02 \x01(\v2\x1a.ecp.fsm.v1.IdempotencyKeyR\vidempotency\x12<\n" +
@@ -1802,7 +1972,10 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\tdrop_node\x18\x14 \x01(\v2\x14.ecp.fsm.v1.DropNodeH\x00R\bdropNode\x12<\n" +
 	"\fdelete_proxy\x18\x15 \x01(\v2\x17.ecp.fsm.v1.DeleteProxyH\x00R\vdeleteProxy\x12K\n" +
 	"\x11configure_archive\x18\x16 \x01(\v2\x1c.ecp.fsm.v1.ConfigureArchiveH\x00R\x10configureArchive\x12<\n" +
-	"\fack_archived\x18\x17 \x01(\v2\x17.ecp.fsm.v1.AckArchivedH\x00R\vackArchivedB\x04\n" +
+	"\fack_archived\x18\x17 \x01(\v2\x17.ecp.fsm.v1.AckArchivedH\x00R\vackArchived\x126\n" +
+	"\n" +
+	"put_secret\x18\x18 \x01(\v2\x15.ecp.fsm.v1.PutSecretH\x00R\tputSecret\x12?\n" +
+	"\rdelete_secret\x18\x19 \x01(\v2\x18.ecp.fsm.v1.DeleteSecretH\x00R\fdeleteSecretB\x04\n" +
 	"\x02op\"E\n" +
 	"\x0eIdempotencyKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
@@ -1860,7 +2033,17 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\x04hash\x18\x04 \x01(\fR\x04hash\"C\n" +
 	"\x0fDeleteEndpoints\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x18\n" +
-	"\aservice\x18\x02 \x01(\tR\aservice\"\x8b\x01\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\"\xa6\x01\n" +
+	"\tPutSecret\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sealed\x18\x03 \x01(\fR\x06sealed\x12\x15\n" +
+	"\x06key_id\x18\x04 \x01(\tR\x05keyId\x12\x12\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\x12*\n" +
+	"\x04info\x18\x06 \x01(\v2\x16.ecp.fsm.v1.SecretInfoR\x04info\":\n" +
+	"\fDeleteSecret\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x8b\x01\n" +
 	"\rReportProxies\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1d\n" +
 	"\n" +
@@ -1924,7 +2107,7 @@ func file_fsm_fsmpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(ChangeFleet_Mode)(0),            // 0: ecp.fsm.v1.ChangeFleet.Mode
 	(*Entry)(nil),                    // 1: ecp.fsm.v1.Entry
@@ -1940,24 +2123,27 @@ var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(*RollbackFleet)(nil),            // 11: ecp.fsm.v1.RollbackFleet
 	(*PutEndpoints)(nil),             // 12: ecp.fsm.v1.PutEndpoints
 	(*DeleteEndpoints)(nil),          // 13: ecp.fsm.v1.DeleteEndpoints
-	(*ReportProxies)(nil),            // 14: ecp.fsm.v1.ReportProxies
-	(*ProxyReport)(nil),              // 15: ecp.fsm.v1.ProxyReport
-	(*DropNode)(nil),                 // 16: ecp.fsm.v1.DropNode
-	(*DeleteProxy)(nil),              // 17: ecp.fsm.v1.DeleteProxy
-	(*ConfigureArchive)(nil),         // 18: ecp.fsm.v1.ConfigureArchive
-	(*AckArchived)(nil),              // 19: ecp.fsm.v1.AckArchived
-	nil,                              // 20: ecp.fsm.v1.PutTenant.LabelsEntry
-	nil,                              // 21: ecp.fsm.v1.PutFleet.LabelsEntry
-	(*ProxyReport_Connected)(nil),    // 22: ecp.fsm.v1.ProxyReport.Connected
-	(*ProxyReport_Disconnected)(nil), // 23: ecp.fsm.v1.ProxyReport.Disconnected
-	(*ProxyReport_Rejected)(nil),     // 24: ecp.fsm.v1.ProxyReport.Rejected
-	(*ProxyReport_Recovered)(nil),    // 25: ecp.fsm.v1.ProxyReport.Recovered
-	nil,                              // 26: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	(*Identity)(nil),                 // 27: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),            // 28: ecp.fsm.v1.FleetSettings
-	(*Resource)(nil),                 // 29: ecp.fsm.v1.Resource
-	(*ArchiveSettings)(nil),          // 30: ecp.fsm.v1.ArchiveSettings
-	(*Locality)(nil),                 // 31: ecp.fsm.v1.Locality
+	(*PutSecret)(nil),                // 14: ecp.fsm.v1.PutSecret
+	(*DeleteSecret)(nil),             // 15: ecp.fsm.v1.DeleteSecret
+	(*ReportProxies)(nil),            // 16: ecp.fsm.v1.ReportProxies
+	(*ProxyReport)(nil),              // 17: ecp.fsm.v1.ProxyReport
+	(*DropNode)(nil),                 // 18: ecp.fsm.v1.DropNode
+	(*DeleteProxy)(nil),              // 19: ecp.fsm.v1.DeleteProxy
+	(*ConfigureArchive)(nil),         // 20: ecp.fsm.v1.ConfigureArchive
+	(*AckArchived)(nil),              // 21: ecp.fsm.v1.AckArchived
+	nil,                              // 22: ecp.fsm.v1.PutTenant.LabelsEntry
+	nil,                              // 23: ecp.fsm.v1.PutFleet.LabelsEntry
+	(*ProxyReport_Connected)(nil),    // 24: ecp.fsm.v1.ProxyReport.Connected
+	(*ProxyReport_Disconnected)(nil), // 25: ecp.fsm.v1.ProxyReport.Disconnected
+	(*ProxyReport_Rejected)(nil),     // 26: ecp.fsm.v1.ProxyReport.Rejected
+	(*ProxyReport_Recovered)(nil),    // 27: ecp.fsm.v1.ProxyReport.Recovered
+	nil,                              // 28: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	(*Identity)(nil),                 // 29: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),            // 30: ecp.fsm.v1.FleetSettings
+	(*Resource)(nil),                 // 31: ecp.fsm.v1.Resource
+	(*SecretInfo)(nil),               // 32: ecp.fsm.v1.SecretInfo
+	(*ArchiveSettings)(nil),          // 33: ecp.fsm.v1.ArchiveSettings
+	(*Locality)(nil),                 // 34: ecp.fsm.v1.Locality
 }
 var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	2,  // 0: ecp.fsm.v1.Entry.commands:type_name -> ecp.fsm.v1.Command
@@ -1971,31 +2157,34 @@ var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	11, // 8: ecp.fsm.v1.Command.rollback_fleet:type_name -> ecp.fsm.v1.RollbackFleet
 	12, // 9: ecp.fsm.v1.Command.put_endpoints:type_name -> ecp.fsm.v1.PutEndpoints
 	13, // 10: ecp.fsm.v1.Command.delete_endpoints:type_name -> ecp.fsm.v1.DeleteEndpoints
-	14, // 11: ecp.fsm.v1.Command.report_proxies:type_name -> ecp.fsm.v1.ReportProxies
-	16, // 12: ecp.fsm.v1.Command.drop_node:type_name -> ecp.fsm.v1.DropNode
-	17, // 13: ecp.fsm.v1.Command.delete_proxy:type_name -> ecp.fsm.v1.DeleteProxy
-	18, // 14: ecp.fsm.v1.Command.configure_archive:type_name -> ecp.fsm.v1.ConfigureArchive
-	19, // 15: ecp.fsm.v1.Command.ack_archived:type_name -> ecp.fsm.v1.AckArchived
-	27, // 16: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
-	20, // 17: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
-	21, // 18: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
-	28, // 19: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
-	0,  // 20: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
-	29, // 21: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
-	10, // 22: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
-	15, // 23: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
-	22, // 24: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
-	23, // 25: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
-	24, // 26: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
-	25, // 27: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
-	30, // 28: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	31, // 29: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
-	26, // 30: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	16, // 11: ecp.fsm.v1.Command.report_proxies:type_name -> ecp.fsm.v1.ReportProxies
+	18, // 12: ecp.fsm.v1.Command.drop_node:type_name -> ecp.fsm.v1.DropNode
+	19, // 13: ecp.fsm.v1.Command.delete_proxy:type_name -> ecp.fsm.v1.DeleteProxy
+	20, // 14: ecp.fsm.v1.Command.configure_archive:type_name -> ecp.fsm.v1.ConfigureArchive
+	21, // 15: ecp.fsm.v1.Command.ack_archived:type_name -> ecp.fsm.v1.AckArchived
+	14, // 16: ecp.fsm.v1.Command.put_secret:type_name -> ecp.fsm.v1.PutSecret
+	15, // 17: ecp.fsm.v1.Command.delete_secret:type_name -> ecp.fsm.v1.DeleteSecret
+	29, // 18: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
+	22, // 19: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
+	23, // 20: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
+	30, // 21: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
+	0,  // 22: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
+	31, // 23: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
+	10, // 24: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
+	32, // 25: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
+	17, // 26: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
+	24, // 27: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
+	25, // 28: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
+	26, // 29: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
+	27, // 30: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
+	33, // 31: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	34, // 32: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
+	28, // 33: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_command_proto_init() }
@@ -2019,10 +2208,12 @@ func file_fsm_fsmpb_command_proto_init() {
 		(*Command_DeleteProxy)(nil),
 		(*Command_ConfigureArchive)(nil),
 		(*Command_AckArchived)(nil),
+		(*Command_PutSecret)(nil),
+		(*Command_DeleteSecret)(nil),
 	}
 	file_fsm_fsmpb_command_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_fsmpb_command_proto_msgTypes[10].OneofWrappers = []any{}
-	file_fsm_fsmpb_command_proto_msgTypes[14].OneofWrappers = []any{
+	file_fsm_fsmpb_command_proto_msgTypes[16].OneofWrappers = []any{
 		(*ProxyReport_Connected_)(nil),
 		(*ProxyReport_Disconnected_)(nil),
 		(*ProxyReport_Rejected_)(nil),
@@ -2034,7 +2225,7 @@ func file_fsm_fsmpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_command_proto_rawDesc), len(file_fsm_fsmpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

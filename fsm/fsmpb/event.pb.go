@@ -55,6 +55,8 @@ type Event struct {
 	//	*Event_ProxyDeleted
 	//	*Event_ProxyCollapsed
 	//	*Event_ArchiveConfigured
+	//	*Event_SecretPut
+	//	*Event_SecretDeleted
 	Data isEvent_Data `protobuf_oneof:"data"`
 	// Content for the archive, not part of data: the upserted resources of a
 	// revision.
@@ -286,6 +288,24 @@ func (x *Event) GetArchiveConfigured() *ArchiveConfigured {
 	return nil
 }
 
+func (x *Event) GetSecretPut() *SecretPut {
+	if x != nil {
+		if x, ok := x.Data.(*Event_SecretPut); ok {
+			return x.SecretPut
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetSecretDeleted() *SecretDeleted {
+	if x != nil {
+		if x, ok := x.Data.(*Event_SecretDeleted); ok {
+			return x.SecretDeleted
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetResources() []*Resource {
 	if x != nil {
 		return x.Resources
@@ -366,6 +386,14 @@ type Event_ArchiveConfigured struct {
 	ArchiveConfigured *ArchiveConfigured `protobuf:"bytes,34,opt,name=archive_configured,json=archiveConfigured,proto3,oneof"`
 }
 
+type Event_SecretPut struct {
+	SecretPut *SecretPut `protobuf:"bytes,35,opt,name=secret_put,json=secretPut,proto3,oneof"`
+}
+
+type Event_SecretDeleted struct {
+	SecretDeleted *SecretDeleted `protobuf:"bytes,36,opt,name=secret_deleted,json=secretDeleted,proto3,oneof"`
+}
+
 func (*Event_ClusterInitialized) isEvent_Data() {}
 
 func (*Event_TenantPut) isEvent_Data() {}
@@ -395,6 +423,10 @@ func (*Event_ProxyDeleted) isEvent_Data() {}
 func (*Event_ProxyCollapsed) isEvent_Data() {}
 
 func (*Event_ArchiveConfigured) isEvent_Data() {}
+
+func (*Event_SecretPut) isEvent_Data() {}
+
+func (*Event_SecretDeleted) isEvent_Data() {}
 
 type ClusterInitialized struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -796,6 +828,118 @@ func (x *EndpointsDeleted) GetService() string {
 	return ""
 }
 
+type SecretPut struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	KeyId         string                 `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	Info          *SecretInfo            `protobuf:"bytes,4,opt,name=info,proto3" json:"info,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretPut) Reset() {
+	*x = SecretPut{}
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretPut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretPut) ProtoMessage() {}
+
+func (x *SecretPut) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretPut.ProtoReflect.Descriptor instead.
+func (*SecretPut) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SecretPut) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretPut) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *SecretPut) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *SecretPut) GetInfo() *SecretInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+type SecretDeleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretDeleted) Reset() {
+	*x = SecretDeleted{}
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretDeleted) ProtoMessage() {}
+
+func (x *SecretDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretDeleted.ProtoReflect.Descriptor instead.
+func (*SecretDeleted) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SecretDeleted) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type ProxyConnected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Proxy         string                 `protobuf:"bytes,1,opt,name=proxy,proto3" json:"proxy,omitempty"`
@@ -809,7 +953,7 @@ type ProxyConnected struct {
 
 func (x *ProxyConnected) Reset() {
 	*x = ProxyConnected{}
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +965,7 @@ func (x *ProxyConnected) String() string {
 func (*ProxyConnected) ProtoMessage() {}
 
 func (x *ProxyConnected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +978,7 @@ func (x *ProxyConnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyConnected.ProtoReflect.Descriptor instead.
 func (*ProxyConnected) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{9}
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProxyConnected) GetProxy() string {
@@ -885,7 +1029,7 @@ type ProxyDisconnected struct {
 
 func (x *ProxyDisconnected) Reset() {
 	*x = ProxyDisconnected{}
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +1041,7 @@ func (x *ProxyDisconnected) String() string {
 func (*ProxyDisconnected) ProtoMessage() {}
 
 func (x *ProxyDisconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +1054,7 @@ func (x *ProxyDisconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyDisconnected.ProtoReflect.Descriptor instead.
 func (*ProxyDisconnected) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{10}
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProxyDisconnected) GetProxy() string {
@@ -951,7 +1095,7 @@ type ProxyRejected struct {
 
 func (x *ProxyRejected) Reset() {
 	*x = ProxyRejected{}
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1107,7 @@ func (x *ProxyRejected) String() string {
 func (*ProxyRejected) ProtoMessage() {}
 
 func (x *ProxyRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1120,7 @@ func (x *ProxyRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyRejected.ProtoReflect.Descriptor instead.
 func (*ProxyRejected) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{11}
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProxyRejected) GetProxy() string {
@@ -1004,7 +1148,7 @@ type ProxyRecovered struct {
 
 func (x *ProxyRecovered) Reset() {
 	*x = ProxyRecovered{}
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1160,7 @@ func (x *ProxyRecovered) String() string {
 func (*ProxyRecovered) ProtoMessage() {}
 
 func (x *ProxyRecovered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1173,7 @@ func (x *ProxyRecovered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyRecovered.ProtoReflect.Descriptor instead.
 func (*ProxyRecovered) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{12}
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProxyRecovered) GetProxy() string {
@@ -1062,7 +1206,7 @@ type ProxyDeleted struct {
 
 func (x *ProxyDeleted) Reset() {
 	*x = ProxyDeleted{}
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1218,7 @@ func (x *ProxyDeleted) String() string {
 func (*ProxyDeleted) ProtoMessage() {}
 
 func (x *ProxyDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1231,7 @@ func (x *ProxyDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyDeleted.ProtoReflect.Descriptor instead.
 func (*ProxyDeleted) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{13}
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProxyDeleted) GetProxy() string {
@@ -1109,7 +1253,7 @@ type ProxyCollapsed struct {
 
 func (x *ProxyCollapsed) Reset() {
 	*x = ProxyCollapsed{}
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1265,7 @@ func (x *ProxyCollapsed) String() string {
 func (*ProxyCollapsed) ProtoMessage() {}
 
 func (x *ProxyCollapsed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1278,7 @@ func (x *ProxyCollapsed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyCollapsed.ProtoReflect.Descriptor instead.
 func (*ProxyCollapsed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{14}
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProxyCollapsed) GetProxy() string {
@@ -1174,7 +1318,7 @@ type ArchiveConfigured struct {
 
 func (x *ArchiveConfigured) Reset() {
 	*x = ArchiveConfigured{}
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1330,7 @@ func (x *ArchiveConfigured) String() string {
 func (*ArchiveConfigured) ProtoMessage() {}
 
 func (x *ArchiveConfigured) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_event_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1343,7 @@ func (x *ArchiveConfigured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveConfigured.ProtoReflect.Descriptor instead.
 func (*ArchiveConfigured) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{15}
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ArchiveConfigured) GetSettings() *ArchiveSettings {
@@ -1214,8 +1358,7 @@ var File_fsm_fsmpb_event_proto protoreflect.FileDescriptor
 const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\n" +
 	"\x15fsm/fsmpb/event.proto\x12\n" +
-	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\x8d\n" +
-	"\n" +
+	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\x89\v\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
@@ -1240,7 +1383,10 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\x0fproxy_recovered\x18\x1f \x01(\v2\x1a.ecp.fsm.v1.ProxyRecoveredH\x00R\x0eproxyRecovered\x12?\n" +
 	"\rproxy_deleted\x18  \x01(\v2\x18.ecp.fsm.v1.ProxyDeletedH\x00R\fproxyDeleted\x12E\n" +
 	"\x0fproxy_collapsed\x18! \x01(\v2\x1a.ecp.fsm.v1.ProxyCollapsedH\x00R\x0eproxyCollapsed\x12N\n" +
-	"\x12archive_configured\x18\" \x01(\v2\x1d.ecp.fsm.v1.ArchiveConfiguredH\x00R\x11archiveConfigured\x122\n" +
+	"\x12archive_configured\x18\" \x01(\v2\x1d.ecp.fsm.v1.ArchiveConfiguredH\x00R\x11archiveConfigured\x126\n" +
+	"\n" +
+	"secret_put\x18# \x01(\v2\x15.ecp.fsm.v1.SecretPutH\x00R\tsecretPut\x12B\n" +
+	"\x0esecret_deleted\x18$ \x01(\v2\x19.ecp.fsm.v1.SecretDeletedH\x00R\rsecretDeleted\x122\n" +
 	"\tresources\x18< \x03(\v2\x14.ecp.fsm.v1.ResourceR\tresources\x12\x1c\n" +
 	"\tendpoints\x18= \x01(\fR\tendpointsB\x06\n" +
 	"\x04data\"F\n" +
@@ -1272,7 +1418,14 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\",\n" +
 	"\x10EndpointsDeleted\x12\x18\n" +
-	"\aservice\x18\x01 \x01(\tR\aservice\"\x95\x02\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\"|\n" +
+	"\tSecretPut\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x15\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\x12*\n" +
+	"\x04info\x18\x04 \x01(\v2\x16.ecp.fsm.v1.SecretInfoR\x04info\"#\n" +
+	"\rSecretDeleted\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x95\x02\n" +
 	"\x0eProxyConnected\x12\x14\n" +
 	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12*\n" +
 	"\x06stream\x18\x02 \x01(\v2\x12.ecp.fsm.v1.StreamR\x06stream\x12\x14\n" +
@@ -1318,7 +1471,7 @@ func file_fsm_fsmpb_event_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_event_proto_rawDescData
 }
 
-var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: ecp.fsm.v1.Event
 	(*ClusterInitialized)(nil), // 1: ecp.fsm.v1.ClusterInitialized
@@ -1329,24 +1482,27 @@ var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*RevisionCreated)(nil),    // 6: ecp.fsm.v1.RevisionCreated
 	(*EndpointsPut)(nil),       // 7: ecp.fsm.v1.EndpointsPut
 	(*EndpointsDeleted)(nil),   // 8: ecp.fsm.v1.EndpointsDeleted
-	(*ProxyConnected)(nil),     // 9: ecp.fsm.v1.ProxyConnected
-	(*ProxyDisconnected)(nil),  // 10: ecp.fsm.v1.ProxyDisconnected
-	(*ProxyRejected)(nil),      // 11: ecp.fsm.v1.ProxyRejected
-	(*ProxyRecovered)(nil),     // 12: ecp.fsm.v1.ProxyRecovered
-	(*ProxyDeleted)(nil),       // 13: ecp.fsm.v1.ProxyDeleted
-	(*ProxyCollapsed)(nil),     // 14: ecp.fsm.v1.ProxyCollapsed
-	(*ArchiveConfigured)(nil),  // 15: ecp.fsm.v1.ArchiveConfigured
-	nil,                        // 16: ecp.fsm.v1.TenantPut.LabelsEntry
-	nil,                        // 17: ecp.fsm.v1.FleetPut.LabelsEntry
-	nil,                        // 18: ecp.fsm.v1.ProxyConnected.LabelsEntry
-	(*Resource)(nil),           // 19: ecp.fsm.v1.Resource
-	(*Identity)(nil),           // 20: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),      // 21: ecp.fsm.v1.FleetSettings
-	(*Change)(nil),             // 22: ecp.fsm.v1.Change
-	(*Stream)(nil),             // 23: ecp.fsm.v1.Stream
-	(*Locality)(nil),           // 24: ecp.fsm.v1.Locality
-	(*Rejection)(nil),          // 25: ecp.fsm.v1.Rejection
-	(*ArchiveSettings)(nil),    // 26: ecp.fsm.v1.ArchiveSettings
+	(*SecretPut)(nil),          // 9: ecp.fsm.v1.SecretPut
+	(*SecretDeleted)(nil),      // 10: ecp.fsm.v1.SecretDeleted
+	(*ProxyConnected)(nil),     // 11: ecp.fsm.v1.ProxyConnected
+	(*ProxyDisconnected)(nil),  // 12: ecp.fsm.v1.ProxyDisconnected
+	(*ProxyRejected)(nil),      // 13: ecp.fsm.v1.ProxyRejected
+	(*ProxyRecovered)(nil),     // 14: ecp.fsm.v1.ProxyRecovered
+	(*ProxyDeleted)(nil),       // 15: ecp.fsm.v1.ProxyDeleted
+	(*ProxyCollapsed)(nil),     // 16: ecp.fsm.v1.ProxyCollapsed
+	(*ArchiveConfigured)(nil),  // 17: ecp.fsm.v1.ArchiveConfigured
+	nil,                        // 18: ecp.fsm.v1.TenantPut.LabelsEntry
+	nil,                        // 19: ecp.fsm.v1.FleetPut.LabelsEntry
+	nil,                        // 20: ecp.fsm.v1.ProxyConnected.LabelsEntry
+	(*Resource)(nil),           // 21: ecp.fsm.v1.Resource
+	(*Identity)(nil),           // 22: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),      // 23: ecp.fsm.v1.FleetSettings
+	(*Change)(nil),             // 24: ecp.fsm.v1.Change
+	(*SecretInfo)(nil),         // 25: ecp.fsm.v1.SecretInfo
+	(*Stream)(nil),             // 26: ecp.fsm.v1.Stream
+	(*Locality)(nil),           // 27: ecp.fsm.v1.Locality
+	(*Rejection)(nil),          // 28: ecp.fsm.v1.Rejection
+	(*ArchiveSettings)(nil),    // 29: ecp.fsm.v1.ArchiveSettings
 }
 var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Event.cluster_initialized:type_name -> ecp.fsm.v1.ClusterInitialized
@@ -1357,31 +1513,34 @@ var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	6,  // 5: ecp.fsm.v1.Event.revision_created:type_name -> ecp.fsm.v1.RevisionCreated
 	7,  // 6: ecp.fsm.v1.Event.endpoints_put:type_name -> ecp.fsm.v1.EndpointsPut
 	8,  // 7: ecp.fsm.v1.Event.endpoints_deleted:type_name -> ecp.fsm.v1.EndpointsDeleted
-	9,  // 8: ecp.fsm.v1.Event.proxy_connected:type_name -> ecp.fsm.v1.ProxyConnected
-	10, // 9: ecp.fsm.v1.Event.proxy_disconnected:type_name -> ecp.fsm.v1.ProxyDisconnected
-	11, // 10: ecp.fsm.v1.Event.proxy_rejected:type_name -> ecp.fsm.v1.ProxyRejected
-	12, // 11: ecp.fsm.v1.Event.proxy_recovered:type_name -> ecp.fsm.v1.ProxyRecovered
-	13, // 12: ecp.fsm.v1.Event.proxy_deleted:type_name -> ecp.fsm.v1.ProxyDeleted
-	14, // 13: ecp.fsm.v1.Event.proxy_collapsed:type_name -> ecp.fsm.v1.ProxyCollapsed
-	15, // 14: ecp.fsm.v1.Event.archive_configured:type_name -> ecp.fsm.v1.ArchiveConfigured
-	19, // 15: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
-	20, // 16: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
-	16, // 17: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
-	17, // 18: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
-	21, // 19: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
-	22, // 20: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
-	23, // 21: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
-	24, // 22: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
-	18, // 23: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
-	23, // 24: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
-	25, // 25: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
-	25, // 26: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
-	26, // 27: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	11, // 8: ecp.fsm.v1.Event.proxy_connected:type_name -> ecp.fsm.v1.ProxyConnected
+	12, // 9: ecp.fsm.v1.Event.proxy_disconnected:type_name -> ecp.fsm.v1.ProxyDisconnected
+	13, // 10: ecp.fsm.v1.Event.proxy_rejected:type_name -> ecp.fsm.v1.ProxyRejected
+	14, // 11: ecp.fsm.v1.Event.proxy_recovered:type_name -> ecp.fsm.v1.ProxyRecovered
+	15, // 12: ecp.fsm.v1.Event.proxy_deleted:type_name -> ecp.fsm.v1.ProxyDeleted
+	16, // 13: ecp.fsm.v1.Event.proxy_collapsed:type_name -> ecp.fsm.v1.ProxyCollapsed
+	17, // 14: ecp.fsm.v1.Event.archive_configured:type_name -> ecp.fsm.v1.ArchiveConfigured
+	9,  // 15: ecp.fsm.v1.Event.secret_put:type_name -> ecp.fsm.v1.SecretPut
+	10, // 16: ecp.fsm.v1.Event.secret_deleted:type_name -> ecp.fsm.v1.SecretDeleted
+	21, // 17: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
+	22, // 18: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
+	18, // 19: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
+	19, // 20: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
+	23, // 21: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
+	24, // 22: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
+	25, // 23: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
+	26, // 24: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
+	27, // 25: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
+	20, // 26: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
+	26, // 27: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
+	28, // 28: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
+	28, // 29: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
+	29, // 30: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_event_proto_init() }
@@ -1406,6 +1565,8 @@ func file_fsm_fsmpb_event_proto_init() {
 		(*Event_ProxyDeleted)(nil),
 		(*Event_ProxyCollapsed)(nil),
 		(*Event_ArchiveConfigured)(nil),
+		(*Event_SecretPut)(nil),
+		(*Event_SecretDeleted)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1413,7 +1574,7 @@ func file_fsm_fsmpb_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_event_proto_rawDesc), len(file_fsm_fsmpb_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

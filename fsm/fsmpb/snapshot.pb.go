@@ -41,6 +41,7 @@ type Record struct {
 	//	*Record_Event
 	//	*Record_Collapsed
 	//	*Record_Footer
+	//	*Record_Secret
 	Record        isRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -200,6 +201,15 @@ func (x *Record) GetFooter() *Footer {
 	return nil
 }
 
+func (x *Record) GetSecret() *Secret {
+	if x != nil {
+		if x, ok := x.Record.(*Record_Secret); ok {
+			return x.Secret
+		}
+	}
+	return nil
+}
+
 type isRecord_Record interface {
 	isRecord_Record()
 }
@@ -257,6 +267,10 @@ type Record_Footer struct {
 	Footer *Footer `protobuf:"bytes,13,opt,name=footer,proto3,oneof"`
 }
 
+type Record_Secret struct {
+	Secret *Secret `protobuf:"bytes,14,opt,name=secret,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Record() {}
 
 func (*Record_Tenant) isRecord_Record() {}
@@ -282,6 +296,8 @@ func (*Record_Event) isRecord_Record() {}
 func (*Record_Collapsed) isRecord_Record() {}
 
 func (*Record_Footer) isRecord_Record() {}
+
+func (*Record_Secret) isRecord_Record() {}
 
 type Header struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -549,7 +565,7 @@ var File_fsm_fsmpb_snapshot_proto protoreflect.FileDescriptor
 const file_fsm_fsmpb_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"\x18fsm/fsmpb/snapshot.proto\x12\n" +
-	"ecp.fsm.v1\x1a\x17fsm/fsmpb/command.proto\x1a\x15fsm/fsmpb/event.proto\x1a\x15fsm/fsmpb/state.proto\"\x9a\x05\n" +
+	"ecp.fsm.v1\x1a\x17fsm/fsmpb/command.proto\x1a\x15fsm/fsmpb/event.proto\x1a\x15fsm/fsmpb/state.proto\"\xc8\x05\n" +
 	"\x06Record\x12,\n" +
 	"\x06header\x18\x01 \x01(\v2\x12.ecp.fsm.v1.HeaderH\x00R\x06header\x12,\n" +
 	"\x06tenant\x18\x02 \x01(\v2\x12.ecp.fsm.v1.TenantH\x00R\x06tenant\x126\n" +
@@ -567,7 +583,8 @@ const file_fsm_fsmpb_snapshot_proto_rawDesc = "" +
 	"remembered\x12)\n" +
 	"\x05event\x18\v \x01(\v2\x11.ecp.fsm.v1.EventH\x00R\x05event\x127\n" +
 	"\tcollapsed\x18\f \x01(\v2\x17.ecp.fsm.v1.ResourceKeyH\x00R\tcollapsed\x12,\n" +
-	"\x06footer\x18\r \x01(\v2\x12.ecp.fsm.v1.FooterH\x00R\x06footerB\b\n" +
+	"\x06footer\x18\r \x01(\v2\x12.ecp.fsm.v1.FooterH\x00R\x06footer\x12,\n" +
+	"\x06secret\x18\x0e \x01(\v2\x12.ecp.fsm.v1.SecretH\x00R\x06secretB\b\n" +
 	"\x06record\"\x8f\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12#\n" +
@@ -616,9 +633,10 @@ var file_fsm_fsmpb_snapshot_proto_goTypes = []any{
 	(*Remembered)(nil),      // 11: ecp.fsm.v1.Remembered
 	(*Event)(nil),           // 12: ecp.fsm.v1.Event
 	(*ResourceKey)(nil),     // 13: ecp.fsm.v1.ResourceKey
-	(*Identity)(nil),        // 14: ecp.fsm.v1.Identity
-	(*ArchiveSettings)(nil), // 15: ecp.fsm.v1.ArchiveSettings
-	(*Revision)(nil),        // 16: ecp.fsm.v1.Revision
+	(*Secret)(nil),          // 14: ecp.fsm.v1.Secret
+	(*Identity)(nil),        // 15: ecp.fsm.v1.Identity
+	(*ArchiveSettings)(nil), // 16: ecp.fsm.v1.ArchiveSettings
+	(*Revision)(nil),        // 17: ecp.fsm.v1.Revision
 }
 var file_fsm_fsmpb_snapshot_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Record.header:type_name -> ecp.fsm.v1.Header
@@ -634,14 +652,15 @@ var file_fsm_fsmpb_snapshot_proto_depIdxs = []int32{
 	12, // 10: ecp.fsm.v1.Record.event:type_name -> ecp.fsm.v1.Event
 	13, // 11: ecp.fsm.v1.Record.collapsed:type_name -> ecp.fsm.v1.ResourceKey
 	4,  // 12: ecp.fsm.v1.Record.footer:type_name -> ecp.fsm.v1.Footer
-	14, // 13: ecp.fsm.v1.Header.identity:type_name -> ecp.fsm.v1.Identity
-	15, // 14: ecp.fsm.v1.Header.archive:type_name -> ecp.fsm.v1.ArchiveSettings
-	16, // 15: ecp.fsm.v1.RevisionRecord.revision:type_name -> ecp.fsm.v1.Revision
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 13: ecp.fsm.v1.Record.secret:type_name -> ecp.fsm.v1.Secret
+	15, // 14: ecp.fsm.v1.Header.identity:type_name -> ecp.fsm.v1.Identity
+	16, // 15: ecp.fsm.v1.Header.archive:type_name -> ecp.fsm.v1.ArchiveSettings
+	17, // 16: ecp.fsm.v1.RevisionRecord.revision:type_name -> ecp.fsm.v1.Revision
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_snapshot_proto_init() }
@@ -666,6 +685,7 @@ func file_fsm_fsmpb_snapshot_proto_init() {
 		(*Record_Event)(nil),
 		(*Record_Collapsed)(nil),
 		(*Record_Footer)(nil),
+		(*Record_Secret)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -189,7 +189,7 @@ func (x ArchiveSettings_Overflow) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ArchiveSettings_Overflow.Descriptor instead.
 func (ArchiveSettings_Overflow) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{14, 0}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{17, 0}
 }
 
 // Tenant owns everything below it; nothing crosses tenants.
@@ -876,6 +876,279 @@ func (x *Endpoints) GetBy() string {
 	return ""
 }
 
+// Secret is a tenant's TLS material or other credential: live data, encrypted
+// by the node that took it in.
+type Secret struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// envoy.extensions.transport_sockets.tls.v3.Secret, encrypted.
+	Sealed []byte `protobuf:"bytes,3,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// Names the key that opens it.
+	KeyId string `protobuf:"bytes,4,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Keyed digest of the content: equal hash means equal content, and tells
+	// nothing to whom the key is unknown.
+	Hash          []byte      `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`
+	Version       string      `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	Index         uint64      `protobuf:"varint,7,opt,name=index,proto3" json:"index,omitempty"`
+	At            int64       `protobuf:"varint,8,opt,name=at,proto3" json:"at,omitempty"`
+	By            string      `protobuf:"bytes,9,opt,name=by,proto3" json:"by,omitempty"`
+	Info          *SecretInfo `protobuf:"bytes,10,opt,name=info,proto3" json:"info,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Secret) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Secret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Secret) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *Secret) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *Secret) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Secret) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Secret) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Secret) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Secret) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Secret) GetInfo() *SecretInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+// SecretInfo is what may be known of a secret.
+type SecretInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tls_certificate", "validation_context", "session_ticket_keys",
+	// "generic_secret".
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The certificates in it, in their order.
+	Certificates  []*Certificate `protobuf:"bytes,2,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretInfo) Reset() {
+	*x = SecretInfo{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretInfo) ProtoMessage() {}
+
+func (x *SecretInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretInfo.ProtoReflect.Descriptor instead.
+func (*SecretInfo) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SecretInfo) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SecretInfo) GetCertificates() []*Certificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+type Certificate struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Subject  string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Issuer   string                 `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	DnsNames []string               `protobuf:"bytes,3,rep,name=dns_names,json=dnsNames,proto3" json:"dns_names,omitempty"`
+	// Hexadecimal.
+	Serial string `protobuf:"bytes,4,opt,name=serial,proto3" json:"serial,omitempty"`
+	// SHA-256 of the certificate, hexadecimal.
+	Fingerprint string `protobuf:"bytes,5,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Nanoseconds since the Unix epoch.
+	NotBefore     int64 `protobuf:"varint,6,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter      int64 `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Certificate) Reset() {
+	*x = Certificate{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Certificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Certificate) ProtoMessage() {}
+
+func (x *Certificate) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
+func (*Certificate) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Certificate) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Certificate) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Certificate) GetDnsNames() []string {
+	if x != nil {
+		return x.DnsNames
+	}
+	return nil
+}
+
+func (x *Certificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *Certificate) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *Certificate) GetNotBefore() int64 {
+	if x != nil {
+		return x.NotBefore
+	}
+	return 0
+}
+
+func (x *Certificate) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
 // Proxy is one Envoy that has connected at least once.
 type Proxy struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -900,7 +1173,7 @@ type Proxy struct {
 
 func (x *Proxy) Reset() {
 	*x = Proxy{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[8]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1185,7 @@ func (x *Proxy) String() string {
 func (*Proxy) ProtoMessage() {}
 
 func (x *Proxy) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[8]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1198,7 @@ func (x *Proxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
 func (*Proxy) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{8}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Proxy) GetTenant() string {
@@ -1016,7 +1289,7 @@ type Locality struct {
 
 func (x *Locality) Reset() {
 	*x = Locality{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1301,7 @@ func (x *Locality) String() string {
 func (*Locality) ProtoMessage() {}
 
 func (x *Locality) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1314,7 @@ func (x *Locality) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Locality.ProtoReflect.Descriptor instead.
 func (*Locality) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{9}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Locality) GetRegion() string {
@@ -1084,7 +1357,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1369,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1382,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{10}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Stream) GetNode() string {
@@ -1172,7 +1445,7 @@ type Rejection struct {
 
 func (x *Rejection) Reset() {
 	*x = Rejection{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1457,7 @@ func (x *Rejection) String() string {
 func (*Rejection) ProtoMessage() {}
 
 func (x *Rejection) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1470,7 @@ func (x *Rejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejection.ProtoReflect.Descriptor instead.
 func (*Rejection) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{11}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Rejection) GetTypeUrl() string {
@@ -1261,7 +1534,7 @@ type NodeStart struct {
 
 func (x *NodeStart) Reset() {
 	*x = NodeStart{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1546,7 @@ func (x *NodeStart) String() string {
 func (*NodeStart) ProtoMessage() {}
 
 func (x *NodeStart) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1559,7 @@ func (x *NodeStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStart.ProtoReflect.Descriptor instead.
 func (*NodeStart) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{12}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NodeStart) GetNode() string {
@@ -1325,7 +1598,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1610,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1623,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{13}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Identity) GetClusterId() string {
@@ -1401,7 +1674,7 @@ type ArchiveSettings struct {
 
 func (x *ArchiveSettings) Reset() {
 	*x = ArchiveSettings{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1686,7 @@ func (x *ArchiveSettings) String() string {
 func (*ArchiveSettings) ProtoMessage() {}
 
 func (x *ArchiveSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1699,7 @@ func (x *ArchiveSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveSettings.ProtoReflect.Descriptor instead.
 func (*ArchiveSettings) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{14}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ArchiveSettings) GetEnabled() bool {
@@ -1473,7 +1746,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1758,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1771,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{15}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Remembered) GetTenant() string {
@@ -1565,7 +1838,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1850,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1863,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{16}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Result) GetIndex() uint64 {
@@ -1680,7 +1953,7 @@ type FieldError struct {
 
 func (x *FieldError) Reset() {
 	*x = FieldError{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1965,7 @@ func (x *FieldError) String() string {
 func (*FieldError) ProtoMessage() {}
 
 func (x *FieldError) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1978,7 @@ func (x *FieldError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldError.ProtoReflect.Descriptor instead.
 func (*FieldError) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FieldError) GetPath() string {
@@ -1807,7 +2080,32 @@ const file_fsm_fsmpb_state_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x14\n" +
 	"\x05index\x18\x06 \x01(\x04R\x05index\x12\x0e\n" +
 	"\x02at\x18\a \x01(\x03R\x02at\x12\x0e\n" +
-	"\x02by\x18\b \x01(\tR\x02by\"\xb8\x03\n" +
+	"\x02by\x18\b \x01(\tR\x02by\"\xf3\x01\n" +
+	"\x06Secret\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sealed\x18\x03 \x01(\fR\x06sealed\x12\x15\n" +
+	"\x06key_id\x18\x04 \x01(\tR\x05keyId\x12\x12\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12\x14\n" +
+	"\x05index\x18\a \x01(\x04R\x05index\x12\x0e\n" +
+	"\x02at\x18\b \x01(\x03R\x02at\x12\x0e\n" +
+	"\x02by\x18\t \x01(\tR\x02by\x12*\n" +
+	"\x04info\x18\n" +
+	" \x01(\v2\x16.ecp.fsm.v1.SecretInfoR\x04info\"]\n" +
+	"\n" +
+	"SecretInfo\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12;\n" +
+	"\fcertificates\x18\x02 \x03(\v2\x17.ecp.fsm.v1.CertificateR\fcertificates\"\xd2\x01\n" +
+	"\vCertificate\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
+	"\x06issuer\x18\x02 \x01(\tR\x06issuer\x12\x1b\n" +
+	"\tdns_names\x18\x03 \x03(\tR\bdnsNames\x12\x16\n" +
+	"\x06serial\x18\x04 \x01(\tR\x06serial\x12 \n" +
+	"\vfingerprint\x18\x05 \x01(\tR\vfingerprint\x12\x1d\n" +
+	"\n" +
+	"not_before\x18\x06 \x01(\x03R\tnotBefore\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\"\xb8\x03\n" +
 	"\x05Proxy\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -1907,7 +2205,7 @@ func file_fsm_fsmpb_state_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fsm_fsmpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_fsm_fsmpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_fsm_fsmpb_state_proto_goTypes = []any{
 	(Reference_Kind)(0),           // 0: ecp.fsm.v1.Reference.Kind
 	(Change_Op)(0),                // 1: ecp.fsm.v1.Change.Op
@@ -1920,43 +2218,48 @@ var file_fsm_fsmpb_state_proto_goTypes = []any{
 	(*Change)(nil),                // 8: ecp.fsm.v1.Change
 	(*Revision)(nil),              // 9: ecp.fsm.v1.Revision
 	(*Endpoints)(nil),             // 10: ecp.fsm.v1.Endpoints
-	(*Proxy)(nil),                 // 11: ecp.fsm.v1.Proxy
-	(*Locality)(nil),              // 12: ecp.fsm.v1.Locality
-	(*Stream)(nil),                // 13: ecp.fsm.v1.Stream
-	(*Rejection)(nil),             // 14: ecp.fsm.v1.Rejection
-	(*NodeStart)(nil),             // 15: ecp.fsm.v1.NodeStart
-	(*Identity)(nil),              // 16: ecp.fsm.v1.Identity
-	(*ArchiveSettings)(nil),       // 17: ecp.fsm.v1.ArchiveSettings
-	(*Remembered)(nil),            // 18: ecp.fsm.v1.Remembered
-	(*Result)(nil),                // 19: ecp.fsm.v1.Result
-	(*FieldError)(nil),            // 20: ecp.fsm.v1.FieldError
-	nil,                           // 21: ecp.fsm.v1.Tenant.LabelsEntry
-	nil,                           // 22: ecp.fsm.v1.Fleet.LabelsEntry
-	nil,                           // 23: ecp.fsm.v1.Proxy.LabelsEntry
+	(*Secret)(nil),                // 11: ecp.fsm.v1.Secret
+	(*SecretInfo)(nil),            // 12: ecp.fsm.v1.SecretInfo
+	(*Certificate)(nil),           // 13: ecp.fsm.v1.Certificate
+	(*Proxy)(nil),                 // 14: ecp.fsm.v1.Proxy
+	(*Locality)(nil),              // 15: ecp.fsm.v1.Locality
+	(*Stream)(nil),                // 16: ecp.fsm.v1.Stream
+	(*Rejection)(nil),             // 17: ecp.fsm.v1.Rejection
+	(*NodeStart)(nil),             // 18: ecp.fsm.v1.NodeStart
+	(*Identity)(nil),              // 19: ecp.fsm.v1.Identity
+	(*ArchiveSettings)(nil),       // 20: ecp.fsm.v1.ArchiveSettings
+	(*Remembered)(nil),            // 21: ecp.fsm.v1.Remembered
+	(*Result)(nil),                // 22: ecp.fsm.v1.Result
+	(*FieldError)(nil),            // 23: ecp.fsm.v1.FieldError
+	nil,                           // 24: ecp.fsm.v1.Tenant.LabelsEntry
+	nil,                           // 25: ecp.fsm.v1.Fleet.LabelsEntry
+	nil,                           // 26: ecp.fsm.v1.Proxy.LabelsEntry
 }
 var file_fsm_fsmpb_state_proto_depIdxs = []int32{
-	21, // 0: ecp.fsm.v1.Tenant.labels:type_name -> ecp.fsm.v1.Tenant.LabelsEntry
-	22, // 1: ecp.fsm.v1.Fleet.labels:type_name -> ecp.fsm.v1.Fleet.LabelsEntry
+	24, // 0: ecp.fsm.v1.Tenant.labels:type_name -> ecp.fsm.v1.Tenant.LabelsEntry
+	25, // 1: ecp.fsm.v1.Fleet.labels:type_name -> ecp.fsm.v1.Fleet.LabelsEntry
 	5,  // 2: ecp.fsm.v1.Fleet.settings:type_name -> ecp.fsm.v1.FleetSettings
 	7,  // 3: ecp.fsm.v1.Resource.references:type_name -> ecp.fsm.v1.Reference
 	0,  // 4: ecp.fsm.v1.Reference.kind:type_name -> ecp.fsm.v1.Reference.Kind
 	1,  // 5: ecp.fsm.v1.Change.op:type_name -> ecp.fsm.v1.Change.Op
 	8,  // 6: ecp.fsm.v1.Revision.changed:type_name -> ecp.fsm.v1.Change
-	13, // 7: ecp.fsm.v1.Proxy.streams:type_name -> ecp.fsm.v1.Stream
-	12, // 8: ecp.fsm.v1.Proxy.locality:type_name -> ecp.fsm.v1.Locality
-	23, // 9: ecp.fsm.v1.Proxy.labels:type_name -> ecp.fsm.v1.Proxy.LabelsEntry
-	14, // 10: ecp.fsm.v1.Proxy.rejections:type_name -> ecp.fsm.v1.Rejection
-	13, // 11: ecp.fsm.v1.Rejection.stream:type_name -> ecp.fsm.v1.Stream
-	2,  // 12: ecp.fsm.v1.ArchiveSettings.overflow:type_name -> ecp.fsm.v1.ArchiveSettings.Overflow
-	19, // 13: ecp.fsm.v1.Remembered.result:type_name -> ecp.fsm.v1.Result
-	20, // 14: ecp.fsm.v1.Result.errors:type_name -> ecp.fsm.v1.FieldError
-	20, // 15: ecp.fsm.v1.Result.warnings:type_name -> ecp.fsm.v1.FieldError
-	8,  // 16: ecp.fsm.v1.Result.changed:type_name -> ecp.fsm.v1.Change
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 7: ecp.fsm.v1.Secret.info:type_name -> ecp.fsm.v1.SecretInfo
+	13, // 8: ecp.fsm.v1.SecretInfo.certificates:type_name -> ecp.fsm.v1.Certificate
+	16, // 9: ecp.fsm.v1.Proxy.streams:type_name -> ecp.fsm.v1.Stream
+	15, // 10: ecp.fsm.v1.Proxy.locality:type_name -> ecp.fsm.v1.Locality
+	26, // 11: ecp.fsm.v1.Proxy.labels:type_name -> ecp.fsm.v1.Proxy.LabelsEntry
+	17, // 12: ecp.fsm.v1.Proxy.rejections:type_name -> ecp.fsm.v1.Rejection
+	16, // 13: ecp.fsm.v1.Rejection.stream:type_name -> ecp.fsm.v1.Stream
+	2,  // 14: ecp.fsm.v1.ArchiveSettings.overflow:type_name -> ecp.fsm.v1.ArchiveSettings.Overflow
+	22, // 15: ecp.fsm.v1.Remembered.result:type_name -> ecp.fsm.v1.Result
+	23, // 16: ecp.fsm.v1.Result.errors:type_name -> ecp.fsm.v1.FieldError
+	23, // 17: ecp.fsm.v1.Result.warnings:type_name -> ecp.fsm.v1.FieldError
+	8,  // 18: ecp.fsm.v1.Result.changed:type_name -> ecp.fsm.v1.Change
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_state_proto_init() }
@@ -1970,7 +2273,7 @@ func file_fsm_fsmpb_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_state_proto_rawDesc), len(file_fsm_fsmpb_state_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   21,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
