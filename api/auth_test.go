@@ -84,10 +84,11 @@ func TestPermissions(t *testing.T) {
 		"putTenant": "admin", "deleteTenant": "admin", "transferLeader": "admin", "removeNode": "admin",
 		"putFleet": "operator", "deleteFleet": "operator", "changeFleet": "operator", "rollbackFleet": "operator",
 		"putEndpoints": "operator", "deleteEndpoints": "operator", "deleteProxy": "operator", "retryProxy": "operator",
+		"putSecret": "operator", "deleteSecret": "operator",
 	}
 	roles := []string{"", "viewer", "operator", "admin"}
 	path := strings.NewReplacer("{tenant}", "default", "{fleet}", "edge", "{revision}", "1", "{type}", "cluster",
-		"{name}", "x", "{service}", "x", "{proxy}", "x", "{node}", "x")
+		"{name}", "x", "{service}", "x", "{secret}", "x", "{proxy}", "x", "{node}", "x")
 	for _, route := range api.Routes() {
 		need, listed := least[route.Operation]
 		if !listed {

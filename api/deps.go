@@ -19,6 +19,8 @@ type Deps struct {
 	Cluster  Cluster
 	// Resources checks Envoy messages.
 	Resources Resources
+	// Secrets encrypts secrets; nil: there is no key, and their routes refuse.
+	Secrets Sealer
 	// History reads the archive; nil without one: history then comes from
 	// the events that the state still holds.
 	History History
@@ -65,8 +67,20 @@ type Resources interface {
 	Decode(path string, raw []byte) (*fsmpb.Resource, []wire.FieldError)
 	// DecodeEndpoints reads the ClusterLoadAssignment of a service.
 	DecodeEndpoints(service string, raw []byte) (body, hash []byte, problems []wire.FieldError)
+	// DecodeSecret reads a Secret, which plain then holds in clear. Its
+	// problems tell nothing of what is inside.
+	DecodeSecret(name string, raw []byte) (plain []byte, info *fsmpb.SecretInfo, problems []wire.FieldError)
 	// JSON returns a stored message as JSON with its @type.
 	JSON(typeURL string, body []byte) ([]byte, error)
+}
+
+// Sealer encrypts secrets before they become commands.
+type Sealer interface {
+	// Seal encrypts the secret of a tenant and name, and says by which key.
+	Seal(tenant, name string, plain []byte) (sealed []byte, keyID string)
+	// Digest tells content apart, and tells nothing to whom the key is
+	// unknown.
+	Digest(parts ...[]byte) []byte
 }
 
 // History reads past events of a tenant, newest first.

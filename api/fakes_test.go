@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"sync"
@@ -17,6 +18,8 @@ import (
 type ledger struct {
 	mu sync.Mutex
 	st *fsm.State
+	// requests are the hashes of those that came with a key.
+	requests [][]byte
 }
 
 func newLedger() *ledger {
@@ -33,9 +36,17 @@ func (l *ledger) state() *fsm.State {
 	return l.st
 }
 
+// lastRequestHash is the newest that the state remembers of a request.
+func (l *ledger) lastRequestHash() []byte {
+	return l.requests[len(l.requests)-1]
+}
+
 func (l *ledger) apply(c *fsmpb.Command) *fsmpb.Result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if key := c.GetIdempotency(); key != nil {
+		l.requests = append(l.requests, key.RequestHash)
+	}
 	next, results, _ := l.st.Apply(l.st.Index()+1, &fsmpb.Entry{
 		Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c},
 	})
@@ -198,6 +209,10 @@ func (plainResources) DecodeEndpoints(service string, raw []byte) (body, hash []
 		return nil, nil, []wire.FieldError{{Path: "cluster_name", Detail: "it is another service", Code: wire.CodeInvalid}}
 	}
 	return raw, fsm.ResourceHash(raw, nil, 0), nil
+}
+
+func (plainResources) DecodeSecret(_ string, raw []byte) ([]byte, *fsmpb.SecretInfo, []wire.FieldError) {
+	return bytes.Clone(raw), &fsmpb.SecretInfo{Kind: "generic_secret"}, nil
 }
 
 func (plainResources) JSON(_ string, body []byte) ([]byte, error) { return body, nil }

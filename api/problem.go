@@ -85,6 +85,8 @@ func retryAfter(code wire.Code) string {
 		return "1"
 	case wire.CodeOutboxFull, wire.CodeArchiveUnavailable, wire.CodeStorageFull:
 		return "5"
+	case wire.CodeSecretsDisabled: // until somebody gives it a key
+		return "60"
 	default:
 		return ""
 	}

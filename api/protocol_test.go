@@ -21,7 +21,7 @@ func TestUnknownPaths(t *testing.T) {
 	r := newRig(t).withFleet()
 	for _, path := range []string{
 		"/", "/api", "/api/v1", "/api/v1/", "/api/v1/tenants/", "/api/v1/tenants//fleets", "/health/", "/API/v1/tenants",
-		fleetPath + "/", fleetPath + "/rollouts", "/api/v1/tenants/default/secrets", "/ws", "/metrics",
+		fleetPath + "/", fleetPath + "/rollouts", "/api/v1/tenants/default/secret", "/ws", "/metrics",
 		"/api/v1/../v1/tenants", "/%2e%2e/health", fleetPath + "/resources/cluster/a/b",
 	} {
 		r.get(path).refused(wire.CodeUnknownPath)

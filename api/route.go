@@ -57,6 +57,8 @@ const (
 	fleetPath    = fleetsPath + "/{fleet}"
 	servicesPath = tenantPath + "/endpoints"
 	servicePath  = servicesPath + "/{service}"
+	secretsPath  = tenantPath + "/secrets"
+	secretPath   = secretsPath + "/{secret}"
 	proxiesPath  = tenantPath + "/proxies"
 	proxyPath    = proxiesPath + "/{proxy}"
 	clusterPath  = wire.Prefix + "/cluster"
@@ -108,6 +110,11 @@ func routes() []Route {
 		{get, servicePath, "getEndpoints", PermView, KindPlain, reading, read(getEndpoints)},
 		{put, servicePath, "putEndpoints", PermOperate, KindPlain, nil, (*Server).putEndpoints},
 		{del, servicePath, "deleteEndpoints", PermOperate, KindPlain, nil, (*Server).deleteEndpoints},
+
+		{get, secretsPath, "listSecrets", PermView, KindPlain, listing, sealing(read(listSecrets))},
+		{get, secretPath, "getSecret", PermView, KindPlain, reading, sealing(read(getSecret))},
+		{put, secretPath, "putSecret", PermOperate, KindPlain, nil, sealing((*Server).putSecret)},
+		{del, secretPath, "deleteSecret", PermOperate, KindPlain, nil, sealing((*Server).deleteSecret)},
 
 		{
 			get, proxiesPath, "listProxies", PermView, KindPlain,

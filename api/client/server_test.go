@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -86,6 +87,13 @@ func (asIs) DecodeEndpoints(_ string, raw []byte) (body, hash []byte, problems [
 	return raw, fsm.ResourceHash(raw, nil, 0), nil
 }
 
+func (asIs) DecodeSecret(_ string, raw []byte) ([]byte, *fsmpb.SecretInfo, []wire.FieldError) {
+	return bytes.Clone(raw), &fsmpb.SecretInfo{Kind: "generic_secret"}, nil
+}
+
+func (asIs) Seal(_, _ string, plain []byte) ([]byte, string) { return bytes.Clone(plain), "k1" }
+func (asIs) Digest(parts ...[]byte) []byte                   { return bytes.Join(parts, nil) }
+
 func (asIs) JSON(_ string, body []byte) ([]byte, error) { return body, nil }
 
 // fragile breaks the connection of every write after the server has answered
@@ -119,7 +127,7 @@ func rig(t *testing.T) (c *client.Client, transport *fragile, doc *checker.Check
 		t.Fatal(err)
 	}
 	server, err := api.New(api.Config{Version: "v1"}, api.Deps{
-		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: asIs{},
+		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: asIs{}, Secrets: asIs{},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -229,6 +237,20 @@ func TestEveryOperation(t *testing.T) {
 	_, err = c.PutEndpoints(ctx, "a/b", json.RawMessage(`{"cluster_name":"a/b"}`))
 	must(err)
 	endpoints, err := c.GetEndpoints(ctx, "a/b")
+	must(err)
+	_, err = c.PutSecret(ctx, "a/b", json.RawMessage(`{"generic_secret":{}}`))
+	must(err)
+	secret, err := c.GetSecret(ctx, "a/b")
+	must(err)
+	if secret.Kind != "generic_secret" || secret.KeyID != "k1" {
+		t.Errorf("secret: %+v", secret)
+	}
+	secrets, err := client.Collect(c.Secrets(ctx))
+	must(err)
+	if len(secrets) != 1 {
+		t.Errorf("secrets: %+v", secrets)
+	}
+	_, err = c.DeleteSecret(ctx, "a/b")
 	must(err)
 	services, err := client.Collect(c.EndpointsOf(ctx))
 	must(err)

@@ -24,7 +24,9 @@ func (c *checker) check(path string, m protoreflect.Message) {
 		if v, ok := n.m.Interface().(validator); ok && n.whole {
 			c.violations(n.path, n.m.Descriptor(), v.ValidateAll())
 		}
-		c.secrets(n)
+		if !c.ps.material {
+			c.secrets(n)
+		}
 	})
 }
 

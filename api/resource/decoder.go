@@ -156,7 +156,11 @@ func (d *Decoder) message(path, typeURL string, value map[string]any, ps *proble
 	}
 	if err != nil {
 		if len(ps.list) == before { // else it may be about what was taken out
-			ps.add(path, wire.CodeInvalidResource, "%s", protoText(err))
+			text := protoText(err)
+			if ps.material {
+				text = "it cannot be read as " + string(mt.Descriptor().FullName())
+			}
+			ps.add(path, wire.CodeInvalidResource, "%s", text)
 		}
 		return nil
 	}

@@ -25,6 +25,8 @@ type problems struct {
 	list []wire.FieldError
 	// dropped counts those beyond maxProblems.
 	dropped int
+	// material: the input is a secret, of which nothing is repeated.
+	material bool
 }
 
 func (ps *problems) add(path string, code wire.Code, format string, args ...any) {
@@ -32,7 +34,20 @@ func (ps *problems) add(path string, code wire.Code, format string, args ...any)
 		ps.dropped++
 		return
 	}
-	ps.list = append(ps.list, wire.FieldError{Path: path, Code: code, Detail: fmt.Sprintf(format, args...)})
+	e := wire.FieldError{Path: path, Code: code, Detail: fmt.Sprintf(format, args...)}
+	if ps.material {
+		e = discreet(e)
+	}
+	ps.list = append(ps.list, e)
+}
+
+// shown quotes a value for a message, cut short; of material it only tells
+// what kind of value it is.
+func (ps *problems) shown(value any) string {
+	if ps.material {
+		return kindOf(value)
+	}
+	return shown(value)
 }
 
 // all returns the mistakes, and says when there were more.

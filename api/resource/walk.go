@@ -147,7 +147,7 @@ func (w *walker) value(path string, f protoreflect.FieldDescriptor, value any, d
 		return w.message(path, f.Message(), value, depth+1)
 	}
 	if !scalarFits(f, value) {
-		w.ps.add(path, wire.CodeInvalidResource, "%s is no value for %s", shown(value), kindName(f))
+		w.ps.add(path, wire.CodeInvalidResource, "%s is no value for %s", w.ps.shown(value), kindName(f))
 		return false
 	}
 	return true
@@ -167,7 +167,7 @@ func (w *walker) any(path string, value any, depth int) bool {
 		w.ps.add(join(path, keyType), wire.CodeUnknownType, "it is missing")
 		return false
 	case !ok || !typeURLFits(url):
-		w.ps.add(join(path, keyType), wire.CodeUnknownType, "%s is no type URL, like type.googleapis.com/a.b.Message", shown(given))
+		w.ps.add(join(path, keyType), wire.CodeUnknownType, "%s is no type URL, like type.googleapis.com/a.b.Message", w.ps.shown(given))
 		return false
 	}
 	mt, known := w.types.known(url)

@@ -47,7 +47,7 @@ func (w *walker) wellKnown(path string, md protoreflect.MessageDescriptor, value
 		fits = scalarFits(md.Fields().ByNumber(1), value)
 	}
 	if !fits {
-		w.ps.add(path, wire.CodeInvalidResource, "%s is wanted, not %s", wellKnownNames[md.Name()], shown(value))
+		w.ps.add(path, wire.CodeInvalidResource, "%s is wanted, not %s", wellKnownNames[md.Name()], w.ps.shown(value))
 	}
 	return fits
 }

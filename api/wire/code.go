@@ -43,6 +43,7 @@ const (
 	CodeWouldEmpty          Code = "would_empty"
 	CodeAddressConflict     Code = "address_conflict"
 	CodeEndpointsNotFound   Code = "endpoints_not_found"
+	CodeSecretNotFound      Code = "secret_not_found"
 	CodeProxyNotFound       Code = "proxy_not_found"
 	CodeProxyConnected      Code = "proxy_connected"
 	CodeNodeNotFound        Code = "node_not_found"
@@ -58,6 +59,7 @@ const (
 	CodeNotLeader          Code = "not_leader"          // not applied; retry
 	CodeUnavailable        Code = "unavailable"         // not applied; retry
 	CodeTimeout            Code = "timeout"             // not applied; the request's time ran out
+	CodeSecretsDisabled    Code = "secrets_disabled"    // not applied; the node has no key for secrets
 	CodeArchiveUnavailable Code = "archive_unavailable" // the database does not answer
 	CodeStorageFull        Code = "storage_full"        // not applied; no room on disk
 	CodeOutcomeUnknown     Code = "outcome_unknown"     // may be applied; retry with the same Idempotency-Key
@@ -77,7 +79,7 @@ func (c Code) Status() int {
 	case CodeForbidden:
 		return http.StatusForbidden
 	case CodeUnknownPath, CodeTenantNotFound, CodeFleetNotFound, CodeRevisionNotFound,
-		CodeResourceNotFound, CodeEndpointsNotFound, CodeProxyNotFound, CodeNodeNotFound:
+		CodeResourceNotFound, CodeEndpointsNotFound, CodeSecretNotFound, CodeProxyNotFound, CodeNodeNotFound:
 		return http.StatusNotFound
 	case CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed
@@ -94,7 +96,7 @@ func (c Code) Status() int {
 		return http.StatusUnsupportedMediaType
 	case CodeIdempotencyMismatch:
 		return http.StatusUnprocessableEntity
-	case CodeOutboxFull, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeArchiveUnavailable:
+	case CodeOutboxFull, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeSecretsDisabled, CodeArchiveUnavailable:
 		return http.StatusServiceUnavailable
 	case CodeOutcomeUnknown:
 		return http.StatusGatewayTimeout
