@@ -36,7 +36,7 @@ func (t *transition) putSecret(c *fsmpb.PutSecret) (*fsmpb.Result, *Error) {
 func (t *transition) outOfDate(info *fsmpb.SecretInfo) []*fsmpb.FieldError {
 	var out []*fsmpb.FieldError
 	for i, c := range info.GetCertificates() {
-		when := ""
+		var when string
 		switch {
 		case c.NotAfter <= t.stamp:
 			when = "has expired"

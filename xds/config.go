@@ -75,6 +75,8 @@ type Deps struct {
 	Registry prometheus.Registerer
 	// Cluster takes the commands that register proxies. Nil: none are made.
 	Cluster Proposer
+	// Secrets opens secrets. Nil: there is no key, none is sent.
+	Secrets Opener
 	// Identify decides whose stream it is. Nil: the node's own word, see
 	// contract.md.
 	Identify func(context.Context, *corev3.Node) (Identity, error)

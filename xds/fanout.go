@@ -13,17 +13,17 @@ import (
 // dirt is what has changed since the fan-out looked last. Applied writes it
 // on the Raft goroutine and waits for nothing.
 type dirt struct {
-	mu       sync.Mutex
-	state    *fsm.State
-	all      bool
-	fleets   map[fleetKey]struct{}
-	services map[serviceKey]struct{}
-	signal   chan struct{} // capacity 1
+	mu     sync.Mutex
+	state  *fsm.State
+	all    bool
+	fleets map[fleetKey]struct{}
+	live   map[liveKey]struct{}
+	signal chan struct{} // capacity 1
 }
 
 func newDirt() *dirt {
 	return &dirt{
-		fleets: map[fleetKey]struct{}{}, services: map[serviceKey]struct{}{},
+		fleets: map[fleetKey]struct{}{}, live: map[liveKey]struct{}{},
 		signal: make(chan struct{}, 1),
 	}
 }
@@ -53,26 +53,30 @@ func (d *dirt) note(e *fsmpb.Event) {
 	case *fsmpb.Event_RevisionCreated, *fsmpb.Event_FleetPut, *fsmpb.Event_FleetDeleted:
 		d.fleets[fleetKey{e.Tenant, e.Fleet}] = struct{}{}
 	case *fsmpb.Event_EndpointsPut:
-		d.services[serviceKey{e.Tenant, data.EndpointsPut.Service}] = struct{}{}
+		d.live[liveKey{fsm.TypeEndpoints, e.Tenant, data.EndpointsPut.Service}] = struct{}{}
 	case *fsmpb.Event_EndpointsDeleted:
-		d.services[serviceKey{e.Tenant, data.EndpointsDeleted.Service}] = struct{}{}
+		d.live[liveKey{fsm.TypeEndpoints, e.Tenant, data.EndpointsDeleted.Service}] = struct{}{}
+	case *fsmpb.Event_SecretPut:
+		d.live[liveKey{fsm.TypeSecret, e.Tenant, data.SecretPut.Name}] = struct{}{}
+	case *fsmpb.Event_SecretDeleted:
+		d.live[liveKey{fsm.TypeSecret, e.Tenant, data.SecretDeleted.Name}] = struct{}{}
 	}
 }
 
 // work is one helping of dirt.
 type work struct {
-	state    *fsm.State
-	all      bool
-	fleets   map[fleetKey]struct{}
-	services map[serviceKey]struct{}
+	state  *fsm.State
+	all    bool
+	fleets map[fleetKey]struct{}
+	live   map[liveKey]struct{}
 }
 
 func (d *dirt) take() work {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := work{d.state, d.all, d.fleets, d.services}
+	w := work{d.state, d.all, d.fleets, d.live}
 	d.all = false
-	d.fleets, d.services = map[fleetKey]struct{}{}, map[serviceKey]struct{}{}
+	d.fleets, d.live = map[fleetKey]struct{}{}, map[liveKey]struct{}{}
 	return w
 }
 
@@ -105,15 +109,19 @@ func (h *hub) spread(w work) []*stream {
 	defer h.mu.Unlock()
 	h.advance(w.state, w.all)
 	var due []*stream
+	groups := h.dirtyGroups(w)
 	for _, s := range h.dirtyScopes(w) {
 		changed, first := h.renew(s)
+		if len(changed) > 0 {
+			maps.Copy(groups, s.secrets) // it may name others now
+		}
 		for st := range s.streams {
 			if first || st.wants(changed) {
 				due = append(due, st)
 			}
 		}
 	}
-	for _, g := range h.dirtyGroups(w) {
+	for g := range groups {
 		if h.renewGroup(g) {
 			due = slices.AppendSeq(due, maps.Keys(g.streams))
 		}
@@ -134,16 +142,18 @@ func (h *hub) dirtyScopes(w work) []*scope {
 	return out
 }
 
-func (h *hub) dirtyGroups(w work) []*group {
-	if w.all {
-		return slices.Collect(maps.Values(h.groups))
-	}
+func (h *hub) dirtyGroups(w work) map[*group]struct{} {
 	found := map[*group]struct{}{}
-	for key := range w.services {
-		maps.Copy(found, h.byService[key])
-		maps.Copy(found, h.byService[serviceKey{key.tenant, ""}])
+	if w.all {
+		for _, g := range h.groups {
+			found[g] = struct{}{}
+		}
 	}
-	return slices.Collect(maps.Keys(found))
+	for key := range w.live {
+		maps.Copy(found, h.byName[key])
+		maps.Copy(found, h.byName[liveKey{key.url, key.tenant, ""}])
+	}
+	return found
 }
 
 // watermark is the newest index that the fan-out has worked through.

@@ -57,7 +57,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	if os.Getenv("XDS_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	f.server = New(config, Deps{Log: log, Registry: f.registry, Cluster: f})
+	f.server = New(config, Deps{Log: log, Registry: f.registry, Cluster: f, Secrets: f})
 	f.server.Applied(f.state, nil)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -82,7 +82,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 		if n := f.server.subs.len() + len(f.server.subs.byList); n != 0 {
 			t.Errorf("%d subscriptions left", n)
 		}
-		if n := len(f.server.hub.groups) + len(f.server.hub.scopes) + len(f.server.hub.byService); n != 0 {
+		if n := len(f.server.hub.groups) + len(f.server.hub.scopes) + len(f.server.hub.byName); n != 0 {
 			t.Errorf("%d groups and scopes left", n)
 		}
 		if n := len(f.server.beats.of) + len(f.server.beats.due); n != 0 {

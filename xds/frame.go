@@ -60,6 +60,7 @@ type frame struct {
 type encoder struct {
 	identifier string // control_plane.identifier
 	metrics    *metrics
+	vault      *vault
 }
 
 // frame returns the response that leads a stream to `to`, from the content

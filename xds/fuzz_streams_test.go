@@ -66,7 +66,7 @@ func FuzzStreams(f *testing.F) {
 				stream.close()
 			}
 		}
-		if s.subs.len()+len(s.subs.byList)+len(s.hub.groups)+len(s.hub.scopes)+len(s.hub.byService)+len(s.beats.of) != 0 {
+		if s.subs.len()+len(s.subs.byList)+len(s.hub.groups)+len(s.hub.scopes)+len(s.hub.byName)+len(s.beats.of) != 0 {
 			t.Fatal("something is left of the streams")
 		}
 	})

@@ -107,7 +107,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		stream.checkSent(t, w)
 		stream.close()
-		if s.subs.len()+len(s.subs.byList)+len(s.hub.groups)+len(s.hub.scopes)+len(s.hub.byService)+len(s.beats.of) != 0 {
+		if s.subs.len()+len(s.subs.byList)+len(s.hub.groups)+len(s.hub.scopes)+len(s.hub.byName)+len(s.beats.of) != 0 {
 			t.Fatal("something is left of the stream")
 		}
 	})

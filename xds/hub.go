@@ -21,8 +21,9 @@ type scope struct {
 	// what proxies that come back may have
 	clusters, listeners recall
 
-	// guarded by hub.mu
+	// guarded by hub.mu: secrets are the groups whose secrets the fleet names.
 	streams map[*stream]struct{}
+	secrets map[*group]struct{}
 }
 
 // recall returns the memory of a type that is sent whole and in order, nil
@@ -38,24 +39,6 @@ func (s *scope) recall(k *kind) *recall {
 	}
 }
 
-// serviceKey names a service of a tenant.
-type serviceKey struct{ tenant, service string }
-
-// group is all streams of a tenant with the same subscription to endpoints.
-type group struct {
-	tenant  string
-	sub     *subscription
-	content atomic.Pointer[content]
-
-	// guarded by hub.mu
-	streams map[*stream]struct{}
-}
-
-type groupKey struct {
-	tenant string
-	sub    *subscription
-}
-
 // hub finds the streams that a change concerns.
 type hub struct {
 	kinds *kinds
@@ -67,16 +50,17 @@ type hub struct {
 	// one proxy whose stream was cut is to be known when it comes back.
 	left   []*scope
 	groups map[groupKey]*group
-	// byService is the reverse index of the groups' names; under the empty
-	// service stand the groups with a wildcard.
-	byService map[serviceKey]map[*group]struct{}
+	// byName is the reverse index of the groups' names; under the empty name
+	// stand the groups with a wildcard.
+	byName map[liveKey]map[*group]struct{}
+	vault  *vault
 }
 
-func newHub(ks *kinds) *hub {
+func newHub(ks *kinds, v *vault) *hub {
 	return &hub{
 		kinds:  ks,
 		scopes: map[fleetKey]*scope{}, groups: map[groupKey]*group{},
-		byService: map[serviceKey]map[*group]struct{}{},
+		byName: map[liveKey]map[*group]struct{}{}, vault: v,
 	}
 }
 
@@ -111,7 +95,7 @@ const maxLeft = 256
 func (h *hub) revive(key fleetKey) *scope {
 	i := slices.IndexFunc(h.left, func(s *scope) bool { return s.key == key })
 	if i < 0 {
-		return &scope{key: key, streams: map[*stream]struct{}{}}
+		return &scope{key: key, streams: map[*stream]struct{}{}, secrets: map[*group]struct{}{}}
 	}
 	s := h.left[i]
 	h.left = slices.Delete(h.left, i, i+1)
@@ -171,94 +155,6 @@ func (h *hub) past(key fleetKey, below uint64) []*fsm.Revision {
 		}
 	}
 	return out
-}
-
-// joinGroup adds a stream to those with the same subscription to endpoints.
-// Its tenant's endpoints are looked up now, if it is the first.
-func (h *hub) joinGroup(tenant string, sub *subscription, st *stream) *group {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	key := groupKey{tenant, sub}
-	g, ok := h.groups[key]
-	if !ok {
-		g = &group{tenant: tenant, sub: sub, streams: map[*stream]struct{}{}}
-		h.groups[key] = g
-		for _, name := range g.indexed() {
-			k := serviceKey{tenant, name}
-			if h.byService[k] == nil {
-				h.byService[k] = map[*group]struct{}{}
-			}
-			h.byService[k][g] = struct{}{}
-		}
-		h.renewGroup(g)
-	}
-	g.streams[st] = struct{}{}
-	return g
-}
-
-// indexed returns the names that a group is found by.
-func (g *group) indexed() []string {
-	if g.sub.wildcard {
-		return append([]string{""}, g.sub.names...)
-	}
-	return g.sub.names
-}
-
-func (h *hub) leaveGroup(g *group, st *stream) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(g.streams, st)
-	if len(g.streams) > 0 {
-		return
-	}
-	delete(h.groups, groupKey{g.tenant, g.sub})
-	for _, name := range g.indexed() {
-		k := serviceKey{g.tenant, name}
-		delete(h.byService[k], g)
-		if len(h.byService[k]) == 0 {
-			delete(h.byService, k)
-		}
-	}
-}
-
-// renewGroup looks up a group's endpoints anew; it reports whether anything
-// changed.
-func (h *hub) renewGroup(g *group) bool {
-	if h.state == nil {
-		return false
-	}
-	old := g.content.Load()
-	var items []*item
-	if g.sub.wildcard {
-		for e := range h.state.EndpointsOf(g.tenant, "") {
-			items = append(items, keep(old, itemOfEndpoints(e)))
-		}
-	}
-	named := make([]*item, 0, len(g.sub.names))
-	for _, name := range g.sub.names {
-		i := &item{name: name, state: absent}
-		if e, ok := h.state.Endpoints(g.tenant, name); ok {
-			i = itemOfEndpoints(e)
-		}
-		named = append(named, keep(old, i))
-	}
-	items = overlay(items, named)
-	if old != nil && sameItems(old.items, items) {
-		return false
-	}
-	g.content.Store(newContent(h.kinds.of(fsm.TypeEndpoints), items, g.sub.wildcard))
-	if old != nil {
-		old.retire()
-	}
-	return true
-}
-
-// keep returns the old item of a name when it is equal to the new one.
-func keep(old *content, i *item) *item {
-	if was := old.find(i.name); was != nil && was.sameAs(i) && was.version == i.version {
-		return was
-	}
-	return i
 }
 
 // streams returns the streams of a tenant ("": of all), of one fleet when it

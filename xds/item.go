@@ -33,6 +33,10 @@ type item struct {
 	asked []string
 	// services are the endpoints that a cluster asks for.
 	services []string
+	// secrets are those that a resource names.
+	secrets []string
+	// sealed is a secret as the state has it; body is then empty.
+	sealed *fsmpb.Secret
 	// binds are the addresses that a listener occupies.
 	binds []string
 }
@@ -80,8 +84,11 @@ func itemOf(r *fsmpb.Resource) *item {
 		i.ttlField = ttlField(i.ttl)
 	}
 	for _, ref := range r.References {
-		if ref.Kind == fsmpb.Reference_ENDPOINTS {
+		switch ref.Kind {
+		case fsmpb.Reference_ENDPOINTS:
 			i.services = append(i.services, ref.Name)
+		case fsmpb.Reference_SECRET:
+			i.secrets = append(i.secrets, ref.Name)
 		}
 	}
 	return i

@@ -40,6 +40,7 @@ const maxKnown = 9
 func (k *kind) known() bool { return k.order < maxKnown }
 
 func (k *kind) isEndpoints() bool { return k.url == fsm.TypeEndpoints }
+func (k *kind) isSecret() bool    { return k.url == fsm.TypeSecret }
 
 // kinds finds the kind of a type URL.
 type kinds struct {

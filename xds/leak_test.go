@@ -33,7 +33,7 @@ func TestStreamsLeaveNothing(t *testing.T) {
 	eventually(t, "all are gone", settled)
 	eventually(t, "goroutines ended", func() bool { return runtime.NumGoroutine() <= before })
 	f.server.hub.mu.Lock()
-	scopes, left, groups, services := len(f.server.hub.scopes), len(f.server.hub.left), len(f.server.hub.groups), len(f.server.hub.byService)
+	scopes, left, groups, services := len(f.server.hub.scopes), len(f.server.hub.left), len(f.server.hub.groups), len(f.server.hub.byName)
 	f.server.hub.mu.Unlock()
 	f.server.beats.mu.Lock()
 	beats := len(f.server.beats.of) + len(f.server.beats.due)

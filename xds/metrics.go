@@ -4,15 +4,16 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics holds the collectors of one Server.
 type metrics struct {
-	streams    *prometheus.GaugeVec
-	pushes     *prometheus.CounterVec
-	pushBytes  *prometheus.CounterVec
-	acks       *prometheus.CounterVec
-	rejections *prometheus.CounterVec
-	pushToAck  *prometheus.HistogramVec
-	encoded    prometheus.Counter
-	reports    *prometheus.CounterVec
-	stale      prometheus.Gauge
+	streams     *prometheus.GaugeVec
+	pushes      *prometheus.CounterVec
+	pushBytes   *prometheus.CounterVec
+	acks        *prometheus.CounterVec
+	rejections  *prometheus.CounterVec
+	pushToAck   *prometheus.HistogramVec
+	encoded     prometheus.Counter
+	reports     *prometheus.CounterVec
+	stale       prometheus.Gauge
+	shutSecrets prometheus.Gauge
 }
 
 // kindMetrics are the collectors of one type, looked up once.
@@ -40,13 +41,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		encoded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ecp_xds_frames_encoded_total", Help: "Distinct responses encoded; streams share them.",
 		}),
+		shutSecrets: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ecp_xds_secrets_unopened", Help: "Secrets that proxies ask for and that this node cannot open.",
+		}),
 		reports: counter("ecp_xds_reports_total", "Proxy reports by outcome.", "outcome"),
 		stale: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "ecp_xds_stale", Help: "1 while proxies are served a state that may be stale: the node has found no majority since its start.",
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports, m.stale)
+		reg.MustRegister(m.streams, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports, m.stale, m.shutSecrets)
 	}
 	return m
 }

@@ -55,8 +55,9 @@ func New(c Config, d Deps) *Server {
 		seed: maphash.MakeSeed(), open: map[uint64]*stream{},
 	}
 	s.kinds = newKinds(s.metrics)
-	s.hub = newHub(s.kinds)
-	s.encoder = &encoder{identifier: c.NodeID, metrics: s.metrics}
+	v := newVault(d, s.metrics)
+	s.hub = newHub(s.kinds, v)
+	s.encoder = &encoder{identifier: c.NodeID, metrics: s.metrics, vault: v}
 	s.reporter = newReporter(c, d, s.metrics)
 	s.beats = newBeats()
 	s.budget = newBudget(c.DecodeBudget)

@@ -60,7 +60,7 @@ type stream struct {
 type subscribed struct {
 	kind  *kind
 	sub   *subscription
-	group *group // of endpoints, else nil
+	group *group // of live types, else nil
 	// wanted is what the subscription gets of set, which is the one looked at
 	// last.
 	set    *set
@@ -194,8 +194,8 @@ func (st *stream) subscribe(t *subscribed, sub *subscription) {
 	old, oldGroup := t.sub, t.group
 	t.sub, t.set, t.wanted = sub, nil, nil
 	st.nameBytes += sub.size() - old.size()
-	if t.kind.isEndpoints() {
-		t.group = st.server.hub.joinGroup(st.id.Tenant, sub, st)
+	if t.kind.live {
+		t.group = st.server.hub.joinGroup(t.kind, sub, st)
 	}
 	if oldGroup != nil {
 		st.server.hub.leaveGroup(oldGroup, st)

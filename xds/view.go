@@ -17,6 +17,8 @@ type set struct {
 	items []*item
 	// hosts is made when a virtual host is first asked for.
 	hosts func() hosts
+	// secrets are the sorted names of those that the resources name.
+	secrets func() []string
 	// through is the newest revision that has this set.
 	through atomic.Uint64
 
@@ -28,6 +30,7 @@ type set struct {
 func newSet(k *kind, items []*item, revision uint64) *set {
 	s := &set{kind: k, items: items, contents: map[*subscription]*content{}, pruneAt: maxRemembered}
 	s.hosts = sync.OnceValue(func() hosts { return newHosts(items) })
+	s.secrets = sync.OnceValue(func() []string { return secretsOf(items) })
 	s.through.Store(revision)
 	return s
 }

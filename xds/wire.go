@@ -34,6 +34,7 @@ const (
 // those of endpoints that are not there: empty assignments.
 // With ttl set, those that have a time to live are wrapped, to carry it.
 func (e *encoder) state(to *content, items []*item, gone []string, ttl bool) []byte {
+	items = e.vault.opened(to.kind, items)
 	size := 256
 	for _, i := range items {
 		size += len(i.body) + len(to.kind.url) + 16
@@ -64,9 +65,9 @@ func (e *encoder) state(to *content, items []*item, gone []string, ttl bool) []b
 
 // delta encodes a DeltaDiscoveryResponse without its nonce.
 func (e *encoder) delta(f *frame) []byte {
-	url := f.to.kind.url
+	url, changed := f.to.kind.url, e.vault.opened(f.to.kind, f.diff.changed)
 	size := 256
-	for _, i := range f.diff.changed {
+	for _, i := range changed {
 		size += resourceSize(i, url, f.ttl) + 16
 	}
 	for _, n := range f.diff.removed {
@@ -77,7 +78,7 @@ func (e *encoder) delta(f *frame) []byte {
 	}
 	b := make([]byte, 0, size)
 	b = appendString(b, responseVersion, f.to.digest())
-	for _, i := range f.diff.changed {
+	for _, i := range changed {
 		b = protowire.AppendTag(b, responseResources, protowire.BytesType)
 		if f.bare {
 			b = protowire.AppendBytes(b, appendBare(nil, i))

@@ -50,7 +50,7 @@ func TestSealAndOpen(t *testing.T) {
 			t.Fatalf("opens with byte %d changed: %v", i, err)
 		}
 	}
-	for n := range len(sealed) {
+	for n := range sealed {
 		if _, err := r.Open("acme", "tls", id, sealed[:n]); !errors.Is(err, keyring.ErrDamaged) {
 			t.Fatalf("opens cut to %d bytes: %v", n, err)
 		}

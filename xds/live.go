@@ -1,0 +1,149 @@
+package xds
+
+import (
+	"iter"
+	"sync/atomic"
+)
+
+// Endpoints and secrets are live: they belong to a tenant and are in no
+// revision. Endpoints are what they are for all fleets; of secrets a fleet gets
+// those that its revision names.
+
+// liveKey names live data of a tenant.
+type liveKey struct{ url, tenant, name string }
+
+// group is all streams that get the same of a live type.
+type group struct {
+	key     groupKey
+	kind    *kind
+	content atomic.Pointer[content]
+	// scope is the fleet, for secrets.
+	scope *scope
+
+	// guarded by hub.mu
+	streams map[*stream]struct{}
+}
+
+type groupKey struct {
+	url, tenant string
+	fleet       string // for secrets
+	sub         *subscription
+}
+
+// joinGroup adds a stream to those that get the same of a live type. What that
+// is is looked up now, if it is the first.
+func (h *hub) joinGroup(k *kind, sub *subscription, st *stream) *group {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := groupKey{url: k.url, tenant: st.id.Tenant, sub: sub}
+	if k.isSecret() {
+		key.fleet = st.id.Fleet
+	}
+	g, ok := h.groups[key]
+	if !ok {
+		g = &group{key: key, kind: k, streams: map[*stream]struct{}{}}
+		if k.isSecret() {
+			g.scope = st.scope
+			g.scope.secrets[g] = struct{}{}
+		}
+		h.groups[key] = g
+		for name := range g.indexed() {
+			if h.byName[name] == nil {
+				h.byName[name] = map[*group]struct{}{}
+			}
+			h.byName[name][g] = struct{}{}
+		}
+		h.renewGroup(g)
+	}
+	g.streams[st] = struct{}{}
+	return g
+}
+
+// indexed yields the keys that a group is found by.
+func (g *group) indexed() iter.Seq[liveKey] {
+	return func(yield func(liveKey) bool) {
+		if g.key.sub.wildcard && !yield(liveKey{g.key.url, g.key.tenant, ""}) {
+			return
+		}
+		for _, name := range g.key.sub.names {
+			if !yield(liveKey{g.key.url, g.key.tenant, name}) {
+				return
+			}
+		}
+	}
+}
+
+func (h *hub) leaveGroup(g *group, st *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(g.streams, st)
+	if len(g.streams) > 0 {
+		return
+	}
+	delete(h.groups, g.key)
+	if g.scope != nil {
+		delete(g.scope.secrets, g)
+	}
+	for name := range g.indexed() {
+		delete(h.byName[name], g)
+		if len(h.byName[name]) == 0 {
+			delete(h.byName, name)
+		}
+	}
+}
+
+// renewGroup looks up what a group gets anew; it reports whether anything
+// changed.
+func (h *hub) renewGroup(g *group) bool {
+	if h.state == nil {
+		return false
+	}
+	old := g.content.Load()
+	look, all := h.endpoint, h.allEndpoints
+	if g.kind.isSecret() {
+		look, all = h.secret, h.allSecrets
+	}
+	var items []*item
+	if g.key.sub.wildcard {
+		items = all(g, old)
+	}
+	named := make([]*item, 0, len(g.key.sub.names))
+	for _, name := range g.key.sub.names {
+		named = append(named, look(g, name, old.find(name)))
+	}
+	items = overlay(items, named)
+	if old != nil && sameItems(old.items, items) {
+		return false
+	}
+	g.content.Store(newContent(g.kind, items, g.key.sub.wildcard))
+	if old != nil {
+		old.retire()
+	}
+	return true
+}
+
+// endpoint returns the item of a service; was is the one before, nil for none.
+func (h *hub) endpoint(g *group, name string, was *item) *item {
+	e, ok := h.state.Endpoints(g.key.tenant, name)
+	if !ok {
+		return keep(was, &item{name: name, state: absent})
+	}
+	return keep(was, itemOfEndpoints(e))
+}
+
+func (h *hub) allEndpoints(g *group, old *content) []*item {
+	var items []*item
+	for e := range h.state.EndpointsOf(g.key.tenant, "") {
+		items = append(items, keep(old.find(e.Service), itemOfEndpoints(e)))
+	}
+	return items
+}
+
+// keep returns the old item of a name, which may be nil, when it is equal to
+// the new one.
+func keep(was, i *item) *item {
+	if was != nil && was.sameAs(i) && was.version == i.version {
+		return was
+	}
+	return i
+}
