@@ -15,6 +15,7 @@ type applied struct {
 	Fleet        string                  `json:"fleet,omitempty"`
 	FleetCreated bool                    `json:"fleet_created,omitempty"`
 	Endpoints    []wire.EndpointsWritten `json:"endpoints,omitempty"`
+	Secrets      []wire.SecretWritten    `json:"secrets,omitempty"`
 	Change       *wire.Changed           `json:"change,omitempty"`
 	Status       *wire.FleetStatus       `json:"status,omitempty"`
 }
@@ -28,8 +29,8 @@ func (a *app) applyCommand() *cobra.Command {
 or from standard input ("-"). A file may hold several documents and lists, and what "ecpctl get" prints.
 
 All of it becomes one revision of the fleet, or none when nothing differs. The fleet is created when it is
-missing. ClusterLoadAssignments are not staged: they are sent to the tenant's endpoints first, after a trial of
-everything else, and reach the proxies at once.
+missing. ClusterLoadAssignments and Secrets are not staged: they are sent to the tenant's endpoints and secrets
+first, after a trial of everything else, and reach the proxies at once.
 
 With --wait it ends when every connected proxy has the revision, and names those that do not.`,
 		Example: `  ecpctl apply -f edge/ --fleet edge -m "new route" --wait
@@ -89,7 +90,7 @@ func (a *app) apply(ctx context.Context, c *client.Client, f *applyFlags) error 
 	}
 	done := &applied{Tenant: c.Tenant(), Fleet: f.fleet}
 	err = a.applyPlan(ctx, c, f, p, done)
-	if !a.forPeople() && (err == nil || done.FleetCreated || done.Endpoints != nil || done.Change != nil) {
+	if !a.forPeople() && (err == nil || done.FleetCreated || done.Endpoints != nil || done.Secrets != nil || done.Change != nil) {
 		if failed := a.show(done, nil); failed != nil {
 			return failed
 		}
@@ -103,19 +104,22 @@ func (a *app) applyPlan(ctx context.Context, c *client.Client, f *applyFlags, p 
 		if err := a.ensureFleet(ctx, c, f.fleet, done); err != nil {
 			return err
 		}
-		if len(p.endpoints) > 0 {
-			// So that endpoints are not live when the rest is refused.
+		if len(p.endpoints)+len(p.secrets) > 0 {
+			// So that they are not live when the rest is refused.
 			if _, err := c.Change(ctx, f.fleet, f.changeSet(p), client.ChangeOptions{DryRun: true, Force: f.force}); err != nil {
 				return relocate(err, p.origin)
 			}
 		}
+	}
+	if err := a.putSecrets(ctx, c, p.secrets, done); err != nil {
+		return err
 	}
 	if err := a.putEndpoints(ctx, c, p.endpoints, done); err != nil {
 		return err
 	}
 	if !f.stages(p) {
 		if f.wait > 0 {
-			a.note("endpoints have no revision; there is nothing to wait for")
+			a.note("endpoints and secrets have no revision; there is nothing to wait for")
 		}
 		return nil
 	}
@@ -147,10 +151,10 @@ func (a *app) ensureFleet(ctx context.Context, c *client.Client, fleet string, d
 	return nil
 }
 
-func (a *app) putEndpoints(ctx context.Context, c *client.Client, all []assignment, done *applied) error {
+func (a *app) putEndpoints(ctx context.Context, c *client.Client, all []live, done *applied) error {
 	for _, e := range all {
 		origin := func(path string) string { return within(e.origin, path) }
-		written, err := c.PutEndpoints(ctx, e.service, e.raw)
+		written, err := c.PutEndpoints(ctx, e.name, e.raw)
 		if err != nil {
 			return relocate(err, origin)
 		}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"net"
 	"strconv"
 
@@ -107,10 +107,7 @@ func (a *app) endpointsPlan(f *applyFlags, args []string) (*plan, error) {
 			return nil, err
 		}
 		p, err := makePlan(docs)
-		if err == nil && len(p.staged) > 0 {
-			err = fmt.Errorf("%s is not a ClusterLoadAssignment", p.staged[0].origin)
-		}
-		return p, err
+		return p, errors.Join(err, p.only(assignmentType))
 	}
 	if len(args) < 2 {
 		return nil, misuse("a service and its addresses are needed, or -f; \"ecpctl endpoints delete\" takes all away")
@@ -119,7 +116,7 @@ func (a *app) endpointsPlan(f *applyFlags, args []string) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plan{endpoints: []assignment{{args[0], document{raw, "endpoints of " + args[0]}}}}, nil
+	return &plan{endpoints: []live{{args[0], document{raw, "endpoints of " + args[0]}}}}, nil
 }
 
 // assign makes the ClusterLoadAssignment of plain addresses.

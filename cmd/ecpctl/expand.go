@@ -9,6 +9,7 @@ const (
 	typePrefix     = "type.googleapis.com/"
 	wrapperType    = typePrefix + "envoy.service.discovery.v3.Resource"
 	assignmentType = typePrefix + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+	secretType     = typePrefix + "envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // envelope is what ecpctl must know of a document.

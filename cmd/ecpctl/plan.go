@@ -12,59 +12,93 @@ import (
 	"github.com/org/envoy-control-plane/api/wire"
 )
 
-// plan is what documents come to: endpoints, which are live at once, and the
-// rest, which makes one revision.
+// plan is what documents come to: endpoints and secrets, which are live at
+// once, and the rest, which makes one revision.
 type plan struct {
-	endpoints []assignment
-	staged    []document
+	endpoints, secrets []live
+	staged             []document
 }
 
-// assignment is a ClusterLoadAssignment.
-type assignment struct {
-	service string
+// live is a document that belongs to no revision: the ClusterLoadAssignment
+// of a service, or a Secret.
+type live struct {
+	name string
 	document
+}
+
+// liveTypes say what people call them, and which of their fields has the name.
+var liveTypes = map[string]struct{ what, message, field string }{
+	assignmentType: {"endpoints of", "ClusterLoadAssignment", "cluster_name"},
+	secretType:     {"the secret", "Secret", "name"},
 }
 
 func makePlan(docs []document) (*plan, error) {
 	p := &plan{}
 	var errs []error
-	seen := map[string]string{}
+	seen := map[[2]string]string{}
 	for _, d := range docs {
-		service, isEndpoints, err := serviceOf(d)
+		typeURL, name, err := liveOf(d)
+		key := [2]string{typeURL, name}
 		switch {
 		case err != nil:
 			errs = append(errs, err)
-		case !isEndpoints:
+		case typeURL == "":
 			p.staged = append(p.staged, d)
-		case seen[service] != "":
-			errs = append(errs, fmt.Errorf("%s: %s has endpoints of %q too", d.origin, seen[service], service))
+		case seen[key] != "":
+			errs = append(errs, fmt.Errorf("%s: %s has %s %q too", d.origin, seen[key], liveTypes[typeURL].what, name))
+		case typeURL == secretType:
+			p.secrets, seen[key] = append(p.secrets, live{name, d}), d.origin
 		default:
-			seen[service] = d.origin
-			p.endpoints = append(p.endpoints, assignment{service, d})
+			p.endpoints, seen[key] = append(p.endpoints, live{name, d}), d.origin
 		}
 	}
 	return p, errors.Join(errs...)
 }
 
-// serviceOf returns the service of a ClusterLoadAssignment, wrapped or not.
-func serviceOf(d document) (service string, isEndpoints bool, err error) {
+// liveOf returns type and name of a document that is live, "" of one that is
+// staged.
+func liveOf(d document) (typeURL, name string, err error) {
 	e, err := open(d)
 	if err != nil {
-		return "", false, err
+		return "", "", err
 	}
 	if (e.Type == wrapperType || e.Type == "") && e.Resource != nil {
-		if inner, err := open(document{e.Resource, d.origin}); err == nil && inner.Type == assignmentType {
-			return "", true, fmt.Errorf("%s: endpoints have no wrapper; give the ClusterLoadAssignment itself", d.origin)
+		if inner, err := open(document{e.Resource, d.origin}); err == nil {
+			if t, ok := liveTypes[inner.Type]; ok {
+				return "", "", fmt.Errorf("%s: give the %s itself, without a wrapper", d.origin, t.message)
+			}
 		}
 	}
-	if e.Type != assignmentType {
-		return "", false, nil
+	t, ok := liveTypes[e.Type]
+	if !ok {
+		return "", "", nil
 	}
-	service = cmp.Or(e.ClusterName, e.ClusterCamel)
-	if service == "" {
-		return "", true, fmt.Errorf("%s: the ClusterLoadAssignment has no cluster_name", d.origin)
+	if name = cmp.Or(e.ClusterName, e.ClusterCamel); e.Type == secretType {
+		name = e.Name
 	}
-	return service, true, nil
+	if name == "" {
+		return "", "", fmt.Errorf("%s: the %s has no %s", d.origin, t.message, t.field)
+	}
+	return e.Type, name, nil
+}
+
+// only refuses documents of any other type.
+func (p *plan) only(typeURL string) error {
+	others := p.staged
+	for _, d := range p.secrets {
+		if typeURL != secretType {
+			others = append(others, d.document)
+		}
+	}
+	for _, d := range p.endpoints {
+		if typeURL != assignmentType {
+			others = append(others, d.document)
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s is not a %s", others[0].origin, liveTypes[typeURL].message)
 }
 
 // messages are the staged documents as a change set takes them.

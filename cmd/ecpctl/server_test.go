@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"github.com/org/envoy-control-plane/api/openapi/checker"
 	"github.com/org/envoy-control-plane/api/resource"
 	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/cmd/envoy-control-plane/keyring"
 	"github.com/org/envoy-control-plane/deploy/examples"
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
@@ -99,8 +101,12 @@ func startAPI(t *testing.T, secret string) (string, *lonely) {
 	}}}); err != nil {
 		t.Fatal(err)
 	}
+	keys, err := keyring.Parse([]byte(base64.StdEncoding.EncodeToString(make([]byte, keyring.KeyBytes))))
+	if err != nil {
+		t.Fatal(err)
+	}
 	server, err := api.New(api.Config{Version: "v1", Commit: "abc", JWTSecret: []byte(secret)}, api.Deps{
-		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: resource.New(),
+		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: resource.New(), Secrets: keys,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -165,6 +171,27 @@ func TestATour(t *testing.T) {
 	if got := decode[wire.History](r); len(got.Items) != 2 || got.Next == "" {
 		t.Errorf("printed %s", r.out)
 	}
+
+	password := "\"@type\": " + secretType + "\nname: db/password\ngeneric_secret: {secret: {inline_string: hunter2}}\n"
+	ecpctl(t, s, password, "apply", "-f", "-", "--dry-run").exits(exitDone).prints("secret db/password would be put")
+	ecpctl(t, s, password+"---\n"+quickstart, "apply", "-f", "-", "--fleet", "edge").exits(exitDone).prints("secret db/password put")
+	ecpctl(t, s, password, "secrets", "put", "-f", "-").exits(exitDone).prints("secret db/password: no difference")
+	ecpctl(t, s, quickstart, "secrets", "put", "-f", "-").exits(exitFailed).complains("is not a Secret")
+	ecpctl(t, s, "", "secrets", "list").exits(exitDone).prints("db/password  generic_secret")
+	r = ecpctl(t, s, "", "secrets", "get", "db/password", "-o", "json")
+	if got := decode[wire.Secret](r.exits(exitDone)); got.Kind != "generic_secret" || strings.Contains(r.out, "hunter2") {
+		t.Errorf("printed %s", r.out)
+	}
+	cert, key := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for path, text := range map[string]string{cert: "no", key: "PEM"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ecpctl(t, s, "", "secrets", "put", "tls", "--cert", cert, "--key", key).exits(exitFailed).
+		complains("secret tls: tls_certificate.certificate_chain: there is no certificate in PEM")
+	ecpctl(t, s, "", "secrets", "delete", "db/password").exits(exitDone).prints("secret db/password deleted")
+	ecpctl(t, s, "", "secrets", "get", "db/password").exits(exitFailed).complains("secret_not_found")
 
 	ecpctl(t, s, "", "endpoints", "put", "api/v1", "10.0.0.1:80", "[::1]:81").exits(exitDone).prints("endpoints api/v1 put")
 	ecpctl(t, s, "", "endpoints", "get", "api/v1").exits(exitDone).prints("10.0.0.1:80", "[::1]:81")

@@ -14,16 +14,22 @@ type trial struct {
 	// FleetMissing: it would be created, and nothing could be tried against it.
 	FleetMissing bool `json:"fleet_missing,omitempty"`
 	// Endpoints names the services whose endpoints would be put.
-	Endpoints []string      `json:"endpoints,omitempty"`
-	Change    *wire.Changed `json:"change,omitempty"`
+	Endpoints []string `json:"endpoints,omitempty"`
+	// Secrets names those that would be put.
+	Secrets []string      `json:"secrets,omitempty"`
+	Change  *wire.Changed `json:"change,omitempty"`
 }
 
 // tryOut prints what applying a plan would change.
 func (a *app) tryOut(ctx context.Context, c *client.Client, f *applyFlags, p *plan) error {
 	t := &trial{Tenant: c.Tenant(), Fleet: f.fleet}
+	for _, s := range p.secrets {
+		t.Secrets = append(t.Secrets, s.name)
+		a.say("secret %s would be put", clean(s.name))
+	}
 	for _, e := range p.endpoints {
-		t.Endpoints = append(t.Endpoints, e.service)
-		a.say("endpoints %s would be put", clean(e.service))
+		t.Endpoints = append(t.Endpoints, e.name)
+		a.say("endpoints %s would be put", clean(e.name))
 	}
 	if f.stages(p) {
 		changed, err := c.Change(ctx, f.fleet, f.changeSet(p),

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 	"sigs.k8s.io/yaml"
+
+	"github.com/org/envoy-control-plane/cmd/envoy-control-plane/keyring"
 )
 
 // config is everything that a node can be told. Flags win over the
@@ -36,6 +38,9 @@ type config struct {
 	archiveOff                   bool // --database-url none
 	archiveOverflow              string
 	archiveReplayWindow          time.Duration
+
+	secretsKeyFile string
+	keys           *keyring.Ring // read from secretsKeyFile, nil without
 
 	jwtSecret     string // read from the environment or jwtSecretFile
 	jwtSecretFile string
@@ -73,6 +78,7 @@ var settings = []setting{
 	{"database-read-url", "DATABASE_READ_URL"},
 	{"archive-overflow", "ARCHIVE_OVERFLOW"},
 	{"archive-replay-window", "ARCHIVE_REPLAY_WINDOW"},
+	{"secrets-key-file", "SECRETS_KEY_FILE"},
 	{"jwt-secret-file", "JWT_SECRET_FILE"},
 	{"insecure", "INSECURE"},
 	{"stop-timeout", "STOP_TIMEOUT"},
@@ -101,6 +107,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")
 	flags.DurationVar(&c.archiveReplayWindow, "archive-replay-window", 15*time.Minute, "how long archived events stay in memory for a database that lost them")
+	flags.StringVar(&c.secretsKeyFile, "secrets-key-file", "", "file with the keys of secrets, 32 bytes in base64 a line; the first encrypts, all decrypt (default: the secrets API refuses)")
 	flags.StringVar(&c.jwtSecretFile, "jwt-secret-file", "", "file with the HS256 secret of API tokens (or JWT_SECRET)")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve beyond loopback without authentication")
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", 25*time.Second, "bound on draining after SIGTERM")
@@ -137,6 +144,7 @@ func (c *config) load(flags *pflag.FlagSet, getenv func(string) string) error {
 		}
 	}
 	wrong = append(wrong, c.readSecret(getenv)...)
+	wrong = append(wrong, c.readKeys()...)
 	c.fill()
 	wrong = append(wrong, c.check()...)
 	return errors.Join(wrong...)
@@ -195,6 +203,21 @@ func (c *config) readSecret(getenv func(string) string) []error {
 	c.jwtSecret = strings.TrimSpace(string(raw))
 	if c.jwtSecret == "" {
 		return []error{fmt.Errorf("--jwt-secret-file: %s is empty", c.jwtSecretFile)}
+	}
+	return nil
+}
+
+func (c *config) readKeys() []error {
+	if c.secretsKeyFile == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(c.secretsKeyFile)
+	if err != nil {
+		return []error{fmt.Errorf("--secrets-key-file: %w", err)}
+	}
+	defer clear(raw)
+	if c.keys, err = keyring.Parse(raw); err != nil {
+		return []error{fmt.Errorf("--secrets-key-file %s: %w", c.secretsKeyFile, err)}
 	}
 	return nil
 }

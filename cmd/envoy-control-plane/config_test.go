@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,14 +81,15 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 	env := map[string]string{"SERVER_PORT": "eighty", "ARCHIVE_OVERFLOW": "drop"}
 	_, err := parse(t, env, "--node-id", "a b", "--bind", "here", "--xds-port", "70000", "--raft-port", "7946",
 		"--log-level", "loud", "--log-format", "xml", "--bootstrap-expect", "3", "--initial-members", "a,b",
-		"--archive-replay-window", "0s", "--stop-timeout", "-1s", "--stale-after", "-1s", "--jwt-secret-file", "/nowhere", "--database-read-url", "x")
+		"--archive-replay-window", "0s", "--stop-timeout", "-1s", "--stale-after", "-1s", "--jwt-secret-file", "/nowhere", "--database-read-url", "x",
+		"--secrets-key-file", "/nowhere/keys")
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
 		"SERVER_PORT", "--archive-overflow", "--node-id", "--bind", "--xds-port: 70000", "--gossip-port: 7946 is --raft-port",
 		"--log-level", "--log-format", "expected of 2 --initial-members", "need --join", "--archive-replay-window", "--stop-timeout", "--stale-after",
-		"--jwt-secret-file", "--database-read-url",
+		"--jwt-secret-file", "--database-read-url", "--secrets-key-file",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s:\n%v", want, err)
@@ -114,6 +116,25 @@ func TestNoAuthenticationBeyondLoopbackIsRefused(t *testing.T) {
 		}
 		if c, err := parse(t, nil, "--jwt-secret-file", secret); (err == nil) != ok || ok && c.jwtSecret != "s3cret" {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestKeysOfSecrets(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys")
+	for text, want := range map[string]string{
+		base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\n": "",
+		"c2hvcnQ=\n": "line 1: 5 bytes, not 32", "\n": "no key",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := parse(t, map[string]string{"SECRETS_KEY_FILE": file}, "--insecure")
+		switch {
+		case want == "" && (err != nil || c.keys == nil):
+			t.Errorf("%q: %v", text, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
 }

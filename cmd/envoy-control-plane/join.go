@@ -24,8 +24,11 @@ import (
 func newServer(c *config, log *slog.Logger) (*server, error) {
 	s := &server{cfg: c, log: log, registry: newRegistry(), group: newGroup(log)}
 	messages := resource.New()
-	s.xds = xds.New(xds.Config{NodeID: c.nodeID, NodeStart: time.Now().UnixNano()},
-		xds.Deps{Log: log.With("part", "xds"), Registry: s.registry, Cluster: lateCluster{s}})
+	streams := xds.Deps{Log: log.With("part", "xds"), Registry: s.registry, Cluster: lateCluster{s}}
+	if c.keys != nil {
+		streams.Secrets = c.keys
+	}
+	s.xds = xds.New(xds.Config{NodeID: c.nodeID, NodeStart: time.Now().UnixNano()}, streams)
 	observers := []cluster.Observer{s.xds}
 	if c.databaseURL != "" {
 		var err error
@@ -45,6 +48,9 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	}
 	deps := api.Deps{
 		Log: log.With("part", "api"), Registry: s.registry, Cluster: s.cluster, Resources: messages, Ready: s.parts,
+	}
+	if c.keys != nil {
+		deps.Secrets = c.keys
 	}
 	if s.archive != nil {
 		deps.History, deps.Archive = history{s.archive}, s.archiveState
@@ -108,6 +114,12 @@ func (s *server) parts() []wire.Part {
 	if s.cluster.Stale() {
 		out = append(out, wire.Part{Name: "xds", OK: true, Degraded: true, Reason: fmt.Sprintf(
 			"proxies are served the last committed state on this disk, index %d, which may be stale", s.cluster.State().Index())})
+	}
+	if shut := s.xds.ShutSecrets(); shut > 0 {
+		out = append(out, wire.Part{
+			Name: "secrets", OK: true, Degraded: true,
+			Reason: fmt.Sprintf("%d secrets that proxies ask for cannot be opened: this node lacks their key", shut),
+		})
 	}
 	switch {
 	case s.archive == nil && s.cluster.State().Archive().GetEnabled():

@@ -68,7 +68,7 @@ func Run(ctx context.Context, o Options) error {
 	starting, cancel := context.WithTimeout(ctx, startBound)
 	defer cancel()
 	for _, step := range []func(context.Context) error{
-		c.startUpstream, c.startPostgres, c.startNodes, c.applySample, c.startEnvoys, c.waitRouted,
+		c.startUpstream, c.startPostgres, c.makeKey, c.startNodes, c.applySample, c.startEnvoys, c.waitRouted,
 	} {
 		if err := step(starting); err != nil {
 			if ctx.Err() != nil {

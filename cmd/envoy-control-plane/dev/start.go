@@ -3,6 +3,9 @@ package dev
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -46,12 +49,32 @@ func (c *cluster) startPostgres(ctx context.Context) error {
 	return nil
 }
 
+func (c *cluster) keyFile() string { return filepath.Join(c.Dir, "secrets.key") }
+
+// makeKey makes the key that secrets are encrypted with, unless there is one.
+func (c *cluster) makeKey(context.Context) error {
+	f, err := os.OpenFile(c.keyFile(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // it never fails
+	_, err = f.WriteString(base64.StdEncoding.EncodeToString(secret) + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("dev: write the key of secrets: %w", err)
+	}
+	return nil
+}
+
 // options returns how node i is started.
 func (c *cluster) options(i int) local.NodeOptions {
 	o := local.NodeOptions{
 		Bin: c.Bin, ID: fmt.Sprintf("node-%d", i), Ports: local.PortsAt(c.PortOffset + i), DatabaseURL: c.database,
 	}
-	o.Dir = filepath.Join(c.Dir, o.ID)
+	o.Dir, o.Env = filepath.Join(c.Dir, o.ID), []string{"SECRETS_KEY_FILE=" + c.keyFile()}
 	if c.Nodes > 1 {
 		o.Expect = c.Nodes
 		for n := range c.Nodes {
