@@ -56,9 +56,9 @@ type cluster struct {
 	database string
 }
 
-// startCluster starts nodes and waits until they are ready. Its logs are
-// printed when the test fails.
-func startCluster(t *testing.T, nodes int, database string) *cluster {
+// startCluster starts nodes, with arguments of the test's own, and waits until
+// they are ready. Its logs are printed when the test fails.
+func startCluster(t *testing.T, nodes int, database string, args ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir(), database: database}
 	ports := freePorts(t, 5*nodes)
@@ -69,7 +69,7 @@ func startCluster(t *testing.T, nodes int, database string) *cluster {
 			Bin: filepath.Join(bin, "envoy-control-plane"), ID: fmt.Sprintf("node-%d", i),
 			Dir:         filepath.Join(c.dir, fmt.Sprintf("node-%d", i)),
 			Ports:       local.Ports{HTTP: p[0], Metrics: p[1], XDS: p[2], Raft: p[3], Gossip: p[4]},
-			DatabaseURL: database,
+			DatabaseURL: database, Args: args,
 		})
 		c.urls = append(c.urls, checked(t, "http://127.0.0.1:"+strconv.Itoa(p[0])))
 		join = append(join, "127.0.0.1:"+strconv.Itoa(p[4]))
