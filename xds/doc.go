@@ -9,7 +9,7 @@
 //
 // A change's way through the package:
 //
-//	Applied    notes which fleets and services are dirty, never blocks
+//	Applied    notes which fleets, endpoints and secrets are dirty, never blocks
 //	fan-out    makes the new view of each dirty fleet, the new content of
 //	           each subscription to a dirty service, and kicks the streams
 //	           concerned (one goroutine, inside Run)
