@@ -98,7 +98,7 @@ func (e *encoder) beat(c *content, key beatKey) *frame {
 		e.metrics.encoded.Inc()
 	}
 	f.ready()
-	if !c.retired && !c.private {
+	if !c.lone() {
 		if c.beats == nil || len(c.beats) >= maxBeats {
 			c.beats = map[beatKey]*frame{}
 		}

@@ -61,14 +61,14 @@ func (h *herd) do(c *fsmpb.Command) {
 	h.state, _, _ = h.state.Apply(h.state.Index()+1, &fsmpb.Entry{Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c}})
 }
 
-func (h *herd) put(i int) serviceKey {
+func (h *herd) put(i int) liveKey {
 	h.changes++
 	name := fmt.Sprintf("service-%04d", i)
 	body := marshal(h.b, assignment(name, h.changes))
 	h.do(&fsmpb.Command{Op: &fsmpb.Command_PutEndpoints{PutEndpoints: &fsmpb.PutEndpoints{
 		Tenant: "default", Service: name, Body: body, Hash: fsm.ResourceHash(body, nil, 0),
 	}}})
-	return serviceKey{"default", name}
+	return liveKey{fsm.TypeEndpoints, "default", name}
 }
 
 // join adds a stream as a proxy would.
@@ -132,7 +132,7 @@ func (h *herd) take(i int, b []byte) {
 // spread sends one change to all streams.
 func (h *herd) spread() {
 	key := h.put(int(h.changes % 100))
-	for _, st := range h.server.hub.spread(work{state: h.state, services: map[serviceKey]struct{}{key: {}}}) {
+	for _, st := range h.server.hub.spread(work{state: h.state, live: map[liveKey]struct{}{key: {}}}) {
 		st.pump(false)
 	}
 }

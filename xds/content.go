@@ -30,6 +30,9 @@ type content struct {
 	// guessed contents hold what a proxy may have had of older revisions: it
 	// may never have accepted some of it.
 	guessed bool
+	// sub is the subscription whose content it is; nil for derived contents.
+	// Frames are remembered while several streams hold it.
+	sub *subscription
 	// ttl is the shortest time to live among the items, 0 when none has one.
 	ttl time.Duration
 
@@ -57,6 +60,12 @@ func newContent(k *kind, items []*item, whole bool) *content {
 		}
 	}
 	return c
+}
+
+// lone reports whether frames that lead to the content are of use to one stream
+// at most.
+func (c *content) lone() bool {
+	return c.retired || c.private || c.base.sub != nil && c.base.sub.holders.Load() < 2
 }
 
 // find returns the item of a name, nil when the content has none.

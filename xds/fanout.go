@@ -150,8 +150,11 @@ func (h *hub) dirtyGroups(w work) map[*group]struct{} {
 		}
 	}
 	for key := range w.live {
-		maps.Copy(found, h.byName[key])
-		maps.Copy(found, h.byName[liveKey{key.url, key.tenant, ""}])
+		for _, k := range []liveKey{key, {key.url, key.tenant, ""}} {
+			if n := h.byName[k]; n != nil {
+				maps.Copy(found, n.groups)
+			}
+		}
 	}
 	return found
 }

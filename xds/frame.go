@@ -73,7 +73,7 @@ func (e *encoder) frame(to *content, key frameKey) *frame {
 		return f
 	}
 	f := e.encode(to, key).ready()
-	if !to.retired && !to.private && (key.from == nil || !key.from.private) {
+	if !to.lone() && (key.from == nil || !key.from.private) {
 		if to.frames == nil || len(to.frames) >= maxRemembered {
 			to.frames = map[frameKey]*frame{}
 		}
@@ -115,6 +115,9 @@ func (e *encoder) whole(to *content, ttl bool) []byte {
 	}
 	b = e.state(to, to.items, nil, ttl)
 	e.metrics.encoded.Inc()
+	if to.lone() {
+		return b
+	}
 	if to.fullOut == nil {
 		to.fullOut = map[bool][]byte{}
 	}

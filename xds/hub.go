@@ -52,7 +52,7 @@ type hub struct {
 	groups map[groupKey]*group
 	// byName is the reverse index of the groups' names; under the empty name
 	// stand the groups with a wildcard.
-	byName map[liveKey]map[*group]struct{}
+	byName map[liveKey]*liveName
 	vault  *vault
 }
 
@@ -60,7 +60,7 @@ func newHub(ks *kinds, v *vault) *hub {
 	return &hub{
 		kinds:  ks,
 		scopes: map[fleetKey]*scope{}, groups: map[groupKey]*group{},
-		byName: map[liveKey]map[*group]struct{}{}, vault: v,
+		byName: map[liveKey]*liveName{}, vault: v,
 	}
 }
 

@@ -3,6 +3,8 @@ package xds
 import (
 	"iter"
 	"sync/atomic"
+
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
 // Endpoints and secrets are live: they belong to a tenant and are in no
@@ -30,6 +32,15 @@ type groupKey struct {
 	sub         *subscription
 }
 
+// liveName is what the groups that name the same share.
+type liveName struct {
+	groups map[*group]struct{}
+	// item is made of source, a service's endpoints; both nil before they are
+	// looked up, and source when there are none.
+	item   *item
+	source *fsmpb.Endpoints
+}
+
 // joinGroup adds a stream to those that get the same of a live type. What that
 // is is looked up now, if it is the first.
 func (h *hub) joinGroup(k *kind, sub *subscription, st *stream) *group {
@@ -49,9 +60,9 @@ func (h *hub) joinGroup(k *kind, sub *subscription, st *stream) *group {
 		h.groups[key] = g
 		for name := range g.indexed() {
 			if h.byName[name] == nil {
-				h.byName[name] = map[*group]struct{}{}
+				h.byName[name] = &liveName{groups: map[*group]struct{}{}}
 			}
-			h.byName[name][g] = struct{}{}
+			h.byName[name].groups[g] = struct{}{}
 		}
 		h.renewGroup(g)
 	}
@@ -85,8 +96,8 @@ func (h *hub) leaveGroup(g *group, st *stream) {
 		delete(g.scope.secrets, g)
 	}
 	for name := range g.indexed() {
-		delete(h.byName[name], g)
-		if len(h.byName[name]) == 0 {
+		delete(h.byName[name].groups, g)
+		if len(h.byName[name].groups) == 0 {
 			delete(h.byName, name)
 		}
 	}
@@ -115,7 +126,9 @@ func (h *hub) renewGroup(g *group) bool {
 	if old != nil && sameItems(old.items, items) {
 		return false
 	}
-	g.content.Store(newContent(g.kind, items, g.key.sub.wildcard))
+	c := newContent(g.kind, items, g.key.sub.wildcard)
+	c.sub = g.key.sub
+	g.content.Store(c)
 	if old != nil {
 		old.retire()
 	}
@@ -124,19 +137,33 @@ func (h *hub) renewGroup(g *group) bool {
 
 // endpoint returns the item of a service; was is the one before, nil for none.
 func (h *hub) endpoint(g *group, name string, was *item) *item {
-	e, ok := h.state.Endpoints(g.key.tenant, name)
-	if !ok {
-		return keep(was, &item{name: name, state: absent})
-	}
-	return keep(was, itemOfEndpoints(e))
+	e, _ := h.state.Endpoints(g.key.tenant, name)
+	return keep(was, h.itemOf(g, name, e))
 }
 
 func (h *hub) allEndpoints(g *group, old *content) []*item {
 	var items []*item
 	for e := range h.state.EndpointsOf(g.key.tenant, "") {
-		items = append(items, keep(old.find(e.Service), itemOfEndpoints(e)))
+		items = append(items, keep(old.find(e.Service), h.itemOf(g, e.Service, e)))
 	}
 	return items
+}
+
+// itemOf returns the item of a service with its endpoints, nil for none: the
+// same one to all groups that name it.
+func (h *hub) itemOf(g *group, name string, e *fsmpb.Endpoints) *item {
+	n := h.byName[liveKey{g.key.url, g.key.tenant, name}]
+	if n != nil && n.item != nil && n.source == e {
+		return n.item
+	}
+	i := &item{name: name, state: absent}
+	if e != nil {
+		i = itemOfEndpoints(e)
+	}
+	if n != nil {
+		n.item, n.source = i, e
+	}
+	return i
 }
 
 // keep returns the old item of a name, which may be nil, when it is equal to

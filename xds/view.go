@@ -51,6 +51,7 @@ func (s *set) content(sub *subscription) *content {
 		s.pruneAt = 2*len(s.contents) + maxRemembered
 	}
 	c := s.contentOf(sub)
+	c.sub = sub
 	c.of.Store(s)
 	s.contents[sub] = c
 	return c
@@ -99,6 +100,7 @@ func (s *set) succeed(old *set) {
 			continue
 		}
 		now := s.contentOf(sub)
+		now.sub = sub
 		if sameItems(was.items, now.items) {
 			was.of.Store(s)
 			s.contents[sub] = was
