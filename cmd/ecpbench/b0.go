@@ -21,26 +21,44 @@ import (
 // nothing, and hands the same bytes to every stream. The frames are those of
 // package xds but for the nonce, which all streams share.
 type b0 struct {
-	protocol            protocol
-	scene               *scene
-	clusters, endpoints payload
-	accepted            atomic.Uint64
+	protocol protocol
+	scene    *scene
+	// resumed: clients come back with everything, and are believed.
+	resumed  bool
+	fleets   []b0Fleet
+	byName   map[string]int // fleets
+	nothing  payload        // the response without listeners
+	accepted atomic.Uint64
 
-	mu      sync.Mutex
-	streams []grpc.ServerStream
+	mu sync.Mutex // guards the streams of fleets
 }
 
-func newB0(p protocol, s *scene) (*b0, error) {
-	b := &b0{protocol: p, scene: s}
-	var clusters, endpoints []proto.Message
-	for i := range s.clusters {
-		clusters = append(clusters, s.cluster(i))
-		endpoints = append(endpoints, s.assignment(i))
+// b0Fleet is what the clients of a fleet are sent.
+type b0Fleet struct {
+	clusters, endpoints payload
+	streams             []grpc.ServerStream
+}
+
+func newB0(p protocol, s *scene, resumed bool) (*b0, error) {
+	b := &b0{protocol: p, scene: s, resumed: resumed, byName: map[string]int{}}
+	var errs error
+	for f := range s.fleets {
+		var clusters, endpoints []proto.Message
+		for _, i := range s.of(f) {
+			clusters = append(clusters, s.cluster(i))
+			endpoints = append(endpoints, s.assignment(i))
+		}
+		of := b0Fleet{}
+		var err, err2 error
+		of.clusters, err = b.frame(fsm.TypeCluster, 1, s.names(f), clusters)
+		of.endpoints, err2 = b.frame(fsm.TypeEndpoints, 2, s.names(f), endpoints)
+		errs = errors.Join(errs, err, err2)
+		b.byName[fleetName(f)] = f
+		b.fleets = append(b.fleets, of)
 	}
-	var err, err2 error
-	b.clusters, err = b.frame(fsm.TypeCluster, 1, s.names(), clusters)
-	b.endpoints, err2 = b.frame(fsm.TypeEndpoints, 2, s.names(), endpoints)
-	return b, errors.Join(err, err2)
+	nothing, err := b.frame(fsm.TypeListener, 3, nil, nil)
+	b.nothing = nothing
+	return b, errors.Join(errs, err)
 }
 
 func (b *b0) options() []grpc.ServerOption {
@@ -57,43 +75,62 @@ func (b *b0) register(g *grpc.Server) {
 	}, b)
 }
 
-// serve is one stream: the first request asks for clusters, the second
-// accepts them, the third asks for endpoints, the others accept.
+// serve is one stream: the first request asks for clusters, the second accepts
+// them, the third asks for endpoints, the others accept. One that comes back
+// asks for both, and for listeners, of which there are none.
 func (b *b0) serve(s grpc.ServerStream) error {
-	defer b.leave(s)
-	for n := 1; ; n++ {
-		if err := s.RecvMsg(&unread{}); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-		var err error
-		switch n {
-		case 1:
-			err = s.SendMsg(b.clusters)
-		case 3:
-			err = s.SendMsg(b.endpoints)
-			b.join(s)
-		default:
+	hello := &greeting{protocol: b.protocol}
+	if err := s.RecvMsg(hello); err != nil {
+		return err
+	}
+	fleet := b.byName[hello.fleet]
+	defer b.leave(fleet, s)
+	err := b.greet(fleet, s)
+	for err == nil {
+		if err = s.RecvMsg(&unread{}); err == nil {
 			b.accepted.Add(1)
 		}
-		if err != nil {
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// greet leads a stream until it is configured.
+func (b *b0) greet(fleet int, s grpc.ServerStream) error {
+	of := b.fleets[fleet] // its frames
+	first, last := of.clusters, of.endpoints
+	if b.resumed {
+		first, last = nil, b.nothing
+	}
+	if first != nil {
+		if err := s.SendMsg(first); err != nil {
 			return err
 		}
 	}
+	for n := range 2 {
+		if err := s.RecvMsg(&unread{}); err != nil {
+			return err
+		}
+		if first != nil && n == 0 {
+			b.accepted.Add(1)
+		}
+	}
+	b.join(fleet, s)
+	return s.SendMsg(last)
 }
 
-func (b *b0) join(s grpc.ServerStream) {
+func (b *b0) join(fleet int, s grpc.ServerStream) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.streams = append(b.streams, s)
+	b.fleets[fleet].streams = append(b.fleets[fleet].streams, s)
 }
 
-func (b *b0) leave(s grpc.ServerStream) {
+func (b *b0) leave(fleet int, s grpc.ServerStream) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.streams = slices.DeleteFunc(b.streams, func(o grpc.ServerStream) bool { return o == s })
+	b.fleets[fleet].streams = slices.DeleteFunc(b.fleets[fleet].streams, func(o grpc.ServerStream) bool { return o == s })
 }
 
 func (b *b0) change(n int) error {
@@ -105,7 +142,7 @@ func (b *b0) change(n int) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, s := range b.streams {
+	for _, s := range b.fleets[b.scene.fleetOf(n)].streams {
 		if err := s.SendMsg(f); err != nil {
 			return fmt.Errorf("broadcast: %w", err)
 		}

@@ -20,22 +20,29 @@ import (
 type b1 struct {
 	scene    *scene
 	cache    cachev3.SnapshotCache
-	clusters []types.Resource
+	clusters [][]types.Resource // by fleet
 	accepted atomic.Uint64
 }
 
-// sharedKey makes one snapshot serve all nodes.
+// sharedKey makes one snapshot serve all nodes of a fleet.
 type sharedKey struct{}
 
 // ID implements cachev3.NodeHash.
-func (sharedKey) ID(*corev3.Node) string { return fleetName }
+func (sharedKey) ID(n *corev3.Node) string { return n.GetCluster() }
 
 func newB1(s *scene) (*b1, error) {
 	b := &b1{scene: s, cache: cachev3.NewSnapshotCache(true, sharedKey{}, nil)}
-	for i := range s.clusters {
-		b.clusters = append(b.clusters, s.cluster(i))
+	for f := range s.fleets {
+		var clusters []types.Resource
+		for _, i := range s.of(f) {
+			clusters = append(clusters, s.cluster(i))
+		}
+		b.clusters = append(b.clusters, clusters)
+		if err := b.publish(f, 0); err != nil {
+			return nil, err
+		}
 	}
-	return b, b.publish(0)
+	return b, nil
 }
 
 // options undo the codec of package xds.
@@ -64,19 +71,20 @@ func (b *b1) count(nonce string) error {
 
 func (b *b1) change(n int) error {
 	b.scene.change(n)
-	return b.publish(n)
+	return b.publish(b.scene.fleetOf(n), n)
 }
 
-// publish sets a snapshot in which only endpoints have a new version.
-func (b *b1) publish(n int) error {
-	endpoints := make([]types.Resource, b.scene.clusters)
-	for i := range endpoints {
-		endpoints[i] = b.scene.assignment(i)
+// publish sets a fleet's snapshot, in which only endpoints have a new version.
+func (b *b1) publish(fleet, n int) error {
+	var endpoints []types.Resource
+	for _, i := range b.scene.of(fleet) {
+		endpoints = append(endpoints, b.scene.assignment(i))
 	}
 	s := &cachev3.Snapshot{}
-	s.Resources[types.Cluster] = cachev3.NewResources("0", b.clusters)
+	s.Resources[types.Cluster] = cachev3.NewResources("0", b.clusters[fleet])
 	s.Resources[types.Endpoint] = cachev3.NewResources(strconv.Itoa(n), endpoints)
-	if err := b.cache.SetSnapshot(context.Background(), fleetName, s); err != nil {
+	s.Resources[types.Listener] = cachev3.NewResources("0", nil)
+	if err := b.cache.SetSnapshot(context.Background(), fleetName(fleet), s); err != nil {
 		return fmt.Errorf("set snapshot: %w", err)
 	}
 	return nil

@@ -28,14 +28,14 @@ type rig struct {
 	stream  grpc.ClientStream
 }
 
-func newRig(t *testing.T, name string, p protocol, s *scene) *rig {
-	b, err := newBackend(name, p, s)
+func newRig(t *testing.T, name string, o *options) *rig {
+	b, err := newBackend(name, o)
 	check(t, err)
 	in, orders := io.Pipe()
 	answers, out := io.Pipe()
 	served := make(chan error, 1)
 	go func() { served <- serveBackend(b, in, out) }()
-	r := &rig{t: t, p: p, orders: json.NewEncoder(orders), answers: json.NewDecoder(answers)}
+	r := &rig{t: t, p: o.protocol, orders: json.NewEncoder(orders), answers: json.NewDecoder(answers)}
 	address := r.answer().Address
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	check(t, err)
@@ -47,7 +47,7 @@ func newRig(t *testing.T, name string, p protocol, s *scene) *rig {
 		check(t, <-served)
 	})
 	r.stream, err = conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true},
-		"/"+aggregatedService+"/"+p.method())
+		"/"+aggregatedService+"/"+o.protocol.method())
 	check(t, err)
 	return r
 }
@@ -123,27 +123,29 @@ func TestServersServeTheSame(t *testing.T) {
 	for _, name := range serverNames() {
 		for _, p := range []protocol{delta, stateOfTheWorld} {
 			t.Run(name+" "+string(p), func(t *testing.T) {
-				want := newScene(3, 2)
-				r := newRig(t, name, p, newScene(3, 2))
-				names := p.encodeNames(want.names())
+				want := newScene(2, 3, 2) // of which this proxy has the second fleet
+				r := newRig(t, name, &options{protocol: p, fleets: 2, clusters: 3, endpoints: 2})
+				names := p.encodeNames(want.names(1))
 
-				r.send(p.subscribe(fsm.TypeCluster, "proxy-1", nil))
+				r.send(p.subscribe(fsm.TypeCluster, p.node("proxy-1", fleetName(1))))
 				a := r.next()
-				wantResources(t, a, fsm.TypeCluster, want.cluster(0), want.cluster(1), want.cluster(2))
+				wantResources(t, a, fsm.TypeCluster, want.cluster(3), want.cluster(4), want.cluster(5))
 				r.ack(a, nil)
 
-				r.send(p.subscribe(fsm.TypeEndpoints, "", names))
+				r.send(p.subscribe(fsm.TypeEndpoints, names))
 				a = r.next()
-				wantResources(t, a, fsm.TypeEndpoints, want.assignment(0), want.assignment(1), want.assignment(2))
+				wantResources(t, a, fsm.TypeEndpoints, want.assignment(3), want.assignment(4), want.assignment(5))
 				r.ack(a, names)
 
-				want.change(7)
-				r.order(order{Do: "change", Change: 7})
+				want.change(6) // the other fleet's
+				r.order(order{Do: "change", Change: 6})
+				want.change(9)
+				r.order(order{Do: "change", Change: 9})
 				a = r.next()
 				if name == "b1" && p == stateOfTheWorld { // it sends the whole type
-					wantResources(t, a, fsm.TypeEndpoints, want.assignment(0), want.assignment(1), want.assignment(2))
+					wantResources(t, a, fsm.TypeEndpoints, want.assignment(3), want.assignment(4), want.assignment(5))
 				} else {
-					wantResources(t, a, fsm.TypeEndpoints, want.assignment(1))
+					wantResources(t, a, fsm.TypeEndpoints, want.assignment(4))
 				}
 				r.ack(a, names)
 				for r.order(order{Do: "acks"}).Acks != 3 {
@@ -181,7 +183,7 @@ func compareText(a, b proto.Message) int {
 }
 
 func TestDecodeResponse(t *testing.T) {
-	s := newScene(2, 2)
+	s := newScene(1, 2, 2)
 	s.change(5)
 	assignment, err := anypb.New(s.assignment(1))
 	check(t, err)
@@ -214,7 +216,7 @@ func TestMarkers(t *testing.T) {
 		}
 		seen[m] = true
 	}
-	s := newScene(1, 250)
+	s := newScene(1, 1, 250)
 	s.change(1)
 	hosts := s.assignment(0).Endpoints[0].LbEndpoints
 	if first := hosts[0].HostIdentifier.(*endpointv3.LbEndpoint_Endpoint); first.Endpoint.Address.GetSocketAddress().Address != marker(1) {

@@ -36,7 +36,8 @@ func startChild(ctx context.Context, name string, o *options, stderr io.Writer) 
 	//nolint:gosec // it starts itself
 	cmd := exec.CommandContext(ctx, self, "server", name, "--protocol", string(o.protocol),
 		"--clusters", strconv.Itoa(o.clusters), "--endpoints", strconv.Itoa(o.endpoints),
-		"--profiled="+strconv.FormatBool(o.profiled))
+		"--fleets", strconv.Itoa(o.fleets),
+		"--profiled="+strconv.FormatBool(o.profiled), "--resumed="+strconv.FormatBool(o.resumed))
 	cmd.Stderr = stderr
 	cmd.WaitDelay = time.Second
 	in, err := cmd.StdinPipe()

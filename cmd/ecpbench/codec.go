@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // payload is an encoded message, in parts that several messages may share.
@@ -11,6 +12,29 @@ type payload [][]byte
 
 // unread is a message that is taken from the wire and not looked at.
 type unread struct{}
+
+// greeting is a stream's first request, of which only the fleet is looked at.
+type greeting struct {
+	protocol protocol
+	fleet    string
+}
+
+func (g *greeting) decode(b []byte) {
+	node := protowire.Number(stateNode)
+	if g.protocol == delta {
+		node = deltaNode
+	}
+	eachBytes(b, func(field protowire.Number, v []byte) {
+		if field != node {
+			return
+		}
+		eachBytes(v, func(field protowire.Number, v []byte) {
+			if field == nodeCluster {
+				g.fleet = string(v)
+			}
+		})
+	})
+}
 
 // codec passes bytes through: payloads as they are, responses by the few
 // fields that a proxy needs, anything unread not at all.
@@ -36,6 +60,9 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case *unread:
+		return nil
+	case *greeting:
+		m.decode(data.Materialize())
 		return nil
 	case *response:
 		buf := data.MaterializeToBuffer(mem.DefaultBufferPool())

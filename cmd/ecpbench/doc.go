@@ -9,6 +9,9 @@
 //	    counts acknowledgements without decoding them: what gRPC alone costs
 //	b1  go-control-plane's SnapshotCache with one key that all nodes share
 //
+// The first of all, b0, is told nothing but whom a stream belongs to; when
+// proxies come back with what they have, it believes them.
+//
 // A run is a number of rounds; in each, every server has its turn, and every
 // other round the turns go backwards. A turn is a process of its own: this
 // program, started again as "ecpbench server NAME", spoken to in lines of

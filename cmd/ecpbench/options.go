@@ -22,10 +22,15 @@ const spareFiles = 64
 type options struct {
 	protocol            protocol
 	clusters, endpoints int
+	fleets              int
 	// profiled has a server process note more of its allocations than is cheap.
-	profiled bool
+	// resumed tells it that its clients were configured before.
+	profiled, resumed bool
 
 	streams, rounds, changes, parallel int
+	rate                               int           // of changes, a second; 0: one at a time
+	lasting                            time.Duration // of the rate
+	distinct, again                    bool
 	servers                            []string
 	timeout, settle                    time.Duration
 	output, profile                    string
@@ -37,7 +42,9 @@ func (o *options) addScene(f *pflag.FlagSet) {
 	f.IntVar(&o.clusters, "clusters", 100, "clusters, each with endpoints of its own")
 	f.IntVar(&o.endpoints, "endpoints", 10, "endpoints of a cluster")
 	f.BoolVar(&o.profiled, "profiled", false, "take more samples of what is allocated")
-	f.Lookup("profiled").Hidden = true
+	f.BoolVar(&o.resumed, "resumed", false, "serve clients that were configured before")
+	f.IntVar(&o.fleets, "fleets", 1, "fleets, each with its share of the proxies and clusters of its own")
+	f.Lookup("profiled").Hidden, f.Lookup("resumed").Hidden = true, true
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -45,6 +52,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.streams, "streams", 1000, "proxies, with a connection and a stream each")
 	f.IntVar(&o.rounds, "rounds", 5, "turns of each server")
 	f.IntVar(&o.parallel, "parallel", 256, "proxies that connect at a time")
+	f.BoolVar(&o.distinct, "distinct", false, "each proxy asks for a name more, which only it knows and nobody has")
 	f.StringSliceVar(&o.servers, "servers", serverNames(), "servers to measure; without b0 there are no ratios")
 	f.DurationVar(&o.settle, "settle", 300*time.Millisecond, "rest before a server's memory is read")
 	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "time for the whole run")
@@ -59,6 +67,8 @@ func (o *options) checkScene() error {
 		return misuse("--protocol is %q; it is delta or sotw", o.protocol)
 	case o.clusters < 1 || o.clusters > 10_000:
 		return misuse("--clusters is %d; it is 1 to 10000", o.clusters)
+	case o.fleets < 1 || o.fleets > 10_000:
+		return misuse("--fleets is %d; it is 1 to 10000", o.fleets)
 	case o.endpoints < 1 || o.endpoints > 250:
 		return misuse("--endpoints is %d; it is 1 to 250", o.endpoints)
 	}
@@ -76,6 +86,9 @@ func (o *options) check() error {
 		if n.value < 1 {
 			return misuse("--%s is %d; it is at least 1", n.flag, n.value)
 		}
+	}
+	if o.again && o.fleets > 1 || o.fleets > o.streams {
+		return misuse("--fleets is %d; with --again it is 1, and never more than --streams", o.fleets)
 	}
 	if o.output != "table" && o.output != "json" {
 		return misuse("--output is %q; it is table or json", o.output)
@@ -117,12 +130,32 @@ func (o *options) checkFiles() error {
 	return nil
 }
 
+// addFanout adds the flags of fanout alone.
+func (o *options) addFanout(f *pflag.FlagSet) {
+	f.IntVar(&o.changes, "changes", 20, "changes that are measured in a round")
+	f.IntVar(&o.rate, "rate", 0, "changes a second, instead of one at a time")
+	f.DurationVar(&o.lasting, "for", 10*time.Second, "how long the rate lasts")
+}
+
+func (o *options) checkFanout() error {
+	if o.rate > 0 {
+		o.changes = int(o.lasting.Seconds() * float64(o.rate))
+	}
+	switch {
+	case o.rate < 0 || o.rate > 0 && o.fleets > 1:
+		return misuse("--rate is %d; it is positive, and for one fleet", o.rate)
+	case o.changes < 1 || o.changes > maxChanges-maxSpare:
+		return misuse("--changes, or --rate times --for, is %d; it is 1 to %d", o.changes, maxChanges-maxSpare)
+	}
+	return nil
+}
+
 // forProfile are the options of the round that is profiled.
 func (o *options) forProfile() *options {
 	p := *o
 	p.profiled = true
 	if p.changes > 0 {
-		p.changes = min(max(p.changes, profiledChanges), maxChanges-warmUp)
+		p.changes = min(max(p.changes, profiledChanges), maxChanges-maxSpare)
 	}
 	return &p
 }

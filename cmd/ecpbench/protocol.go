@@ -29,10 +29,12 @@ func (p protocol) method() string {
 // Field numbers of the requests of both protocols, and of their responses.
 // Type and nonce are the same in both responses.
 const (
-	stateVersion, stateNode, stateNames, stateType, stateNonce = 1, 2, 3, 4, 5
-	deltaNode, deltaType, deltaSubscribe, deltaNonce           = 1, 2, 3, 6
-	responseVersion, responseType, responseNonce               = 1, 4, 5
-	nodeID, nodeCluster                                        = 1, 2
+	stateVersion, stateNode, stateNames, stateType, stateNonce      = 1, 2, 3, 4, 5
+	deltaNode, deltaType, deltaSubscribe, deltaInitial, deltaNonce  = 1, 2, 3, 5, 6
+	responseVersion, responseResources, responseType, responseNonce = 1, 2, 4, 5
+	resourceVersion, resourceName                                   = 1, 3
+	entryKey, entryValue                                            = 1, 2
+	nodeID, nodeCluster                                             = 1, 2
 )
 
 func appendString[S string | []byte](b []byte, field protowire.Number, s S) []byte {
@@ -54,18 +56,23 @@ func (p protocol) encodeNames(names []string) []byte {
 	return b
 }
 
-// subscribe is the first request for a type; without names for all of it. The
-// first of a stream tells the proxy's name.
-func (p protocol) subscribe(typeURL, id string, names []byte) payload {
-	node, field := protowire.Number(stateNode), protowire.Number(stateType)
+// node is who a proxy is, which the first request of a stream tells.
+func (p protocol) node(id, fleet string) []byte {
+	field := protowire.Number(stateNode)
 	if p == delta {
-		node, field = deltaNode, deltaType
+		field = deltaNode
 	}
-	var b []byte
-	if id != "" {
-		b = appendString(b, node, appendString(appendString(nil, nodeID, id), nodeCluster, fleetName))
+	return appendString(nil, field, appendString(appendString(nil, nodeID, id), nodeCluster, fleet))
+}
+
+// subscribe is the first request for a type, in which other encoded fields
+// follow: node, names (without, all of the type is meant), what the proxy has.
+func (p protocol) subscribe(typeURL string, fields ...[]byte) payload {
+	field := protowire.Number(stateType)
+	if p == delta {
+		field = deltaType
 	}
-	return payload{appendString(b, field, typeURL), names}
+	return append(payload{appendString(nil, field, typeURL)}, fields...)
 }
 
 // ack accepts a response. In the state of the world the subscription is told
@@ -84,13 +91,20 @@ func (p protocol) ack(r *response, names []byte) payload {
 // response is what a proxy looks at in a response of either protocol.
 type response struct {
 	typeURL, version, nonce string
+	resources               int // bytes
+	// keep: the whole of it is kept.
+	keep bool
+	kept []byte
 	// wanted is the change that is looked for, got says that it is in here.
 	wanted func() *wave
 	got    *wave
 }
 
 func (r *response) decode(b []byte) error {
-	r.typeURL, r.version, r.nonce, r.got = "", "", "", nil
+	r.typeURL, r.version, r.nonce, r.got, r.resources = "", "", "", nil, 0
+	if r.keep {
+		r.kept = bytes.Clone(b)
+	}
 	for rest := b; len(rest) > 0; {
 		field, kind, n := protowire.ConsumeTag(rest)
 		if n < 0 {
@@ -112,6 +126,10 @@ func (r *response) decode(b []byte) error {
 }
 
 func (r *response) field(field protowire.Number, value []byte) {
+	if field == responseResources {
+		r.resources += len(value)
+		return
+	}
 	if field != responseVersion && field != responseType && field != responseNonce {
 		return
 	}
@@ -133,6 +151,8 @@ func intern(typeURL []byte) string {
 		return fsm.TypeEndpoints
 	case fsm.TypeCluster:
 		return fsm.TypeCluster
+	case fsm.TypeListener:
+		return fsm.TypeListener
 	default:
 		return string(typeURL)
 	}

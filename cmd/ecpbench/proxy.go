@@ -26,6 +26,9 @@ const (
 type proxy struct {
 	swarm  *swarm
 	id     string
+	fleet  int
+	names  []byte            // encoded, of the endpoints
+	had    map[string][]byte // what the first proxy got, for all to come back with
 	stream grpc.ClientStream
 	socket atomic.Pointer[net.TCPConn]
 }
@@ -49,7 +52,11 @@ func (p *proxy) run(ctx context.Context, configured func()) error {
 	if err != nil {
 		return fmt.Errorf("open stream: %w", err)
 	}
-	if err := p.configure(); err != nil {
+	configure := p.configure
+	if p.swarm.had != nil {
+		configure = p.resume
+	}
+	if err := configure(); err != nil {
 		return err
 	}
 	configured()
@@ -71,29 +78,53 @@ func (p *proxy) dial(ctx context.Context, address string) (net.Conn, error) {
 
 // configure asks for all clusters, then for their endpoints by name.
 func (p *proxy) configure() error {
-	s := p.swarm
-	if err := p.send(s.protocol.subscribe(fsm.TypeCluster, p.id, nil)); err != nil {
+	protocol := p.swarm.protocol
+	if err := p.send(protocol.subscribe(fsm.TypeCluster, protocol.node(p.id, fleetName(p.fleet)))); err != nil {
 		return err
 	}
 	if err := p.receive(fsm.TypeCluster); err != nil {
 		return err
 	}
-	if err := p.send(s.protocol.subscribe(fsm.TypeEndpoints, "", s.names)); err != nil {
+	if err := p.send(protocol.subscribe(fsm.TypeEndpoints, p.names)); err != nil {
 		return err
 	}
 	return p.receive(fsm.TypeEndpoints)
 }
 
+// resume asks for the same with what the proxy has, and for all listeners: there
+// are none, and the answer that says so comes after those to the rest.
+func (p *proxy) resume() error {
+	protocol, had := p.swarm.protocol, p.swarm.had
+	if err := p.send(protocol.subscribe(fsm.TypeCluster, protocol.node(p.id, fleetName(p.fleet)), had[fsm.TypeCluster])); err != nil {
+		return err
+	}
+	if err := p.send(protocol.subscribe(fsm.TypeEndpoints, p.names, had[fsm.TypeEndpoints])); err != nil {
+		return err
+	}
+	if err := p.send(protocol.subscribe(fsm.TypeListener)); err != nil {
+		return err
+	}
+	return p.receive(fsm.TypeListener)
+}
+
 // receive accepts responses until one of a type has come.
 func (p *proxy) receive(typeURL string) error {
-	r := &response{wanted: p.swarm.wave.Load}
+	first := p == p.swarm.proxies[0]
+	r := &response{wanted: p.swarm.wave.Load, keep: first}
 	for r.typeURL != typeURL {
 		if err := p.stream.RecvMsg(r); err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
+		p.swarm.resent.Add(uint64(r.resources))
 		if err := p.accept(r); err != nil {
 			return err
 		}
+	}
+	if first {
+		if p.had == nil {
+			p.had = map[string][]byte{}
+		}
+		p.had[typeURL] = p.swarm.protocol.had(r)
 	}
 	return nil
 }
@@ -125,7 +156,7 @@ func (p *proxy) follow() error {
 // accept acknowledges a response.
 func (p *proxy) accept(r *response) error {
 	s := p.swarm
-	names := s.names
+	names := p.names
 	if r.typeURL != fsm.TypeEndpoints {
 		names = nil
 	}

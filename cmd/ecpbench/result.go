@@ -13,10 +13,13 @@ type result struct {
 	Benchmark string    `json:"benchmark"`
 	Protocol  protocol  `json:"protocol"`
 	Streams   int       `json:"streams"`
-	Clusters  int       `json:"clusters"`
+	Fleets    int       `json:"fleets"`
+	Clusters  int       `json:"clusters"` // of a fleet
 	Endpoints int       `json:"endpoints"`
 	Rounds    int       `json:"rounds"`
 	Changes   int       `json:"changes,omitempty"` // of a round
+	Rate      int       `json:"rate,omitempty"`    // of changes, a second
+	Distinct  bool      `json:"distinct,omitempty"`
 	CPUs      int       `json:"cpus"`
 	Go        string    `json:"go"`
 	Baseline  string    `json:"baseline,omitempty"` // of the ratios
@@ -46,8 +49,8 @@ type figure struct {
 
 func summarize(benchmark string, o *options, samples map[string][]sample) *result {
 	r := &result{
-		Benchmark: benchmark, Protocol: o.protocol, Streams: o.streams, Clusters: o.clusters, Endpoints: o.endpoints,
-		Rounds: o.rounds, Changes: o.changes, CPUs: runtime.NumCPU(), Go: runtime.Version(),
+		Benchmark: benchmark, Protocol: o.protocol, Streams: o.streams, Fleets: o.fleets, Clusters: o.clusters, Endpoints: o.endpoints,
+		Rounds: o.rounds, Changes: o.changes, Rate: o.rate, Distinct: o.distinct, CPUs: runtime.NumCPU(), Go: runtime.Version(),
 	}
 	for _, name := range o.servers {
 		r.Servers = append(r.Servers, outcomeOf(name, o, samples[name]))
@@ -63,9 +66,13 @@ func outcomeOf(name string, o *options, samples []sample) outcome {
 		out.Extra += s.extra
 	}
 	n := float64(o.streams)
-	if o.changes > 0 {
-		out.Figures = append(out.Figures, fanoutFigures(samples)...)
-		out.Figures = append(out.Figures, memoryFigure(samples, n))
+	switch {
+	case o.rate > 0:
+		out.Figures = append(rushFigures(o, samples), memoryFigure(samples, n))
+		return out
+	case o.changes > 0:
+		out.Figures = append(fanoutFigures(o, samples), memoryFigure(samples, n))
+		out.Figures = append(out.Figures, applyFigures(samples)...)
 		return out
 	}
 	out.Figures = []figure{
@@ -76,29 +83,10 @@ func outcomeOf(name string, o *options, samples []sample) outcome {
 		median("memory per proxy, peak", "KiB", samples, func(s sample) float64 { return float64(s.peak) / 1024 / n }),
 		memoryFigure(samples, n),
 	}
+	if o.again {
+		out.Figures = append(out.Figures, againFigures(samples, n)...)
+	}
 	return out
-}
-
-func fanoutFigures(samples []sample) []figure {
-	per := func(name, unit string, of func(sample) float64) figure {
-		return median(name, unit, samples, func(s sample) float64 { return of(s) / float64(s.updates) })
-	}
-	var last []float64
-	for _, s := range samples {
-		for _, d := range s.last {
-			last = append(last, float64(d)/float64(time.Millisecond))
-		}
-	}
-	slices.Sort(last)
-	return []figure{
-		per("server CPU per update", "us", func(s sample) float64 { return micros(s.cpu.total()) }),
-		per("server CPU per update, in the kernel", "us", func(s sample) float64 { return micros(s.cpu.system) }),
-		{Name: "time until the last proxy has it, p50", Unit: "ms", Value: quantile(last, 0.5)},
-		{Name: "time until the last proxy has it, p99", Unit: "ms", Value: quantile(last, 0.99)},
-		{Name: "time until the last proxy has it, max", Unit: "ms", Value: quantile(last, 1)},
-		per("bytes to the proxy per update", "B", func(s sample) float64 { return float64(s.traffic.down) }),
-		per("bytes from the proxy per update", "B", func(s sample) float64 { return float64(s.traffic.up) }),
-	}
 }
 
 func memoryFigure(samples []sample, streams float64) figure {
@@ -113,13 +101,23 @@ func (r *result) compare(baseline string) {
 	}
 	r.Baseline = baseline
 	for _, o := range r.Servers {
-		for i := range o.Figures {
-			if to := r.Servers[base].Figures[i].Value; to > 0 {
-				ratio := o.Figures[i].Value / to
+		for i, f := range o.Figures {
+			if to := r.Servers[base].figure(f.Name); to != nil && to.Value > 0 {
+				ratio := f.Value / to.Value
 				o.Figures[i].Ratio = &ratio
 			}
 		}
 	}
+}
+
+// figure returns the figure of a name, nil when there is none.
+func (o outcome) figure(name string) *figure {
+	for i := range o.Figures {
+		if o.Figures[i].Name == name {
+			return &o.Figures[i]
+		}
+	}
+	return nil
 }
 
 // median is a figure of rounds.

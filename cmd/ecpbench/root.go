@@ -25,6 +25,8 @@ machine, and prints ratios next to absolute figures.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 --timeout ran out.`,
 		Example: `  ecpbench fanout
+  ecpbench fanout --fleets 1000 --streams 10000 --clusters 10 --changes 500
+  ecpbench fanout --rate 1000 --for 1m --servers ecp
   ecpbench connect --streams 10000 -o json`,
 		Args:              cobra.NoArgs,
 		SilenceErrors:     true,
@@ -44,7 +46,7 @@ In turn, as processes of their own with the same gRPC options, run b0 (a bare gR
 server that broadcasts frames encoded beforehand), b1 (go-control-plane's
 SnapshotCache, one key for all) and ecp (package xds on a state in memory).
 Consensus, disk and the REST API are not part of it: a change is applied to the
-state directly. All proxies are in one fleet, subscribe to all clusters and to the
+state directly. All proxies subscribe to all clusters of their fleet and to the
 endpoints of each by name on one aggregated stream, and acknowledge everything.
 
 Figures are medians of the rounds; ratios are to b0. All traffic stays on 127.0.0.1.`
@@ -57,17 +59,25 @@ func (a *app) fanoutCommand() *cobra.Command {
 		Long: `fanout connects proxies and changes one endpoint at a time; the next change begins
 when the server has read every acknowledgement of the one before. It measures the
 server's CPU per delivered and acknowledged update, the time until the last proxy
-has a change, bytes on the wire and memory per idle proxy.` + about,
+has a change, bytes on the wire, memory per idle proxy, and what applying an
+unrelated write takes while nothing else happens and while a change is pushed.
+
+With --fleets the proxies are spread over fleets with clusters of their own, and
+changes go to one after the other. With --rate changes are written at a rate, however
+long they take, and what is measured is how they are put together, the memory that
+takes, and the time from the last one until the last proxy has it.` + about,
 		Example: `  ecpbench fanout
+  ecpbench fanout --fleets 1000 --streams 10000 --clusters 10 --changes 500
+  ecpbench fanout --rate 1000 --for 1m --servers ecp
   ecpbench fanout --streams 10000 --rounds 3 --timeout 30m
   ecpbench fanout --protocol sotw --servers b0,ecp --profile /tmp/profiles -o json`,
 		Args: cobra.NoArgs,
 	}
 	o.addFlags(cmd.Flags())
-	cmd.Flags().IntVar(&o.changes, "changes", 20, "changes that are measured in a round")
+	o.addFanout(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if o.changes < 1 || o.changes > maxChanges-warmUp {
-			return misuse("--changes is %d; it is 1 to %d", o.changes, maxChanges-warmUp)
+		if err := o.checkFanout(); err != nil {
+			return err
 		}
 		return a.measure(cmd.Context(), "fanout", o)
 	}
@@ -81,13 +91,18 @@ func (a *app) connectCommand() *cobra.Command {
 		Short: "Measure what it costs the xDS server until all proxies are configured",
 		Long: `connect measures the time until all proxies are connected and have their clusters
 and endpoints, the server's CPU until it has read every acknowledgement, and its
-memory, at its highest and settled.` + about,
+memory, at its highest and settled. With --again all streams are cut then, and the
+proxies come back, with what they have, to another process that serves the same:
+measured are time and CPU until all are settled, and the bytes of resources that they
+were sent again. There b0 believes what a proxy says that it has.` + about,
 		Example: `  ecpbench connect
+  ecpbench connect --again --servers b0,ecp
   ecpbench connect --streams 10000 --parallel 1000
   ecpbench connect --protocol sotw -o json`,
 		Args: cobra.NoArgs,
 	}
 	o.addFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&o.again, "again", false, "have all proxies come back to another server")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.measure(cmd.Context(), "connect", o) }
 	return cmd
 }
@@ -110,7 +125,7 @@ func (a *app) serverCommand() *cobra.Command {
 		if o.profiled {
 			runtime.MemProfileRate = 64 << 10
 		}
-		b, err := newBackend(args[0], o.protocol, newScene(o.clusters, o.endpoints))
+		b, err := newBackend(args[0], o)
 		if err != nil {
 			return err
 		}

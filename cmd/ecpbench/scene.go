@@ -12,38 +12,56 @@ import (
 )
 
 // maxChanges bounds the changes of a turn: each has a marker of its own.
-const maxChanges = 10_000
+const maxChanges = 1_000_000
 
-// scene is the configuration that all servers serve: clusters with the
-// endpoints of each. A change gives the first endpoint of one cluster an
-// address that no other change has.
+// scene is the configuration that all servers serve: fleets with clusters of
+// their own, and the endpoints of each. A change gives the first endpoint of one
+// cluster an address that no other change has; changes go to one fleet after
+// the other.
 type scene struct {
-	clusters, endpoints int
+	fleets              int
+	clusters, endpoints int // of a fleet, of a cluster
 	// changes are the last ones of each cluster, 0 for none.
 	changes []int
 }
 
-func newScene(clusters, endpoints int) *scene {
-	return &scene{clusters: clusters, endpoints: endpoints, changes: make([]int, clusters)}
+func newScene(fleets, clusters, endpoints int) *scene {
+	return &scene{fleets: fleets, clusters: clusters, endpoints: endpoints, changes: make([]int, fleets*clusters)}
 }
+
+func fleetName(f int) string { return fmt.Sprintf("bench-%d", f) }
 
 func clusterName(i int) string { return fmt.Sprintf("service-%04d", i) }
 
-func (s *scene) names() []string {
-	names := make([]string, s.clusters)
-	for i := range names {
-		names[i] = clusterName(i)
+// of returns the numbers of a fleet's clusters.
+func (s *scene) of(fleet int) []int {
+	numbers := make([]int, s.clusters)
+	for i := range numbers {
+		numbers[i] = fleet*s.clusters + i
+	}
+	return numbers
+}
+
+func (s *scene) names(fleet int) []string {
+	var names []string
+	for _, i := range s.of(fleet) {
+		names = append(names, clusterName(i))
 	}
 	return names
 }
 
 // marker is the address that only change n brings. All have the same length,
 // and none is part of another.
-func marker(n int) string { return fmt.Sprintf("198.%d.%d.1", 100+n/100, 100+n%100) }
+func marker(n int) string {
+	return fmt.Sprintf("198.%d.%d.%d", 100+n/10_000, 100+n/100%100, 100+n%100)
+}
+
+// fleetOf returns the fleet that change n concerns.
+func (s *scene) fleetOf(n int) int { return n % s.fleets }
 
 // change makes change n and returns the cluster whose endpoints it changes.
 func (s *scene) change(n int) int {
-	i := n % s.clusters
+	i := s.fleetOf(n)*s.clusters + n/s.fleets%s.clusters
 	s.changes[i] = n
 	return i
 }
@@ -63,7 +81,7 @@ func (s *scene) cluster(i int) *clusterv3.Cluster {
 func (s *scene) assignment(i int) *endpointv3.ClusterLoadAssignment {
 	hosts := make([]*endpointv3.LbEndpoint, s.endpoints)
 	for h := range hosts {
-		address := fmt.Sprintf("10.%d.%d.%d", i/256, i%256, h+1)
+		address := fmt.Sprintf("10.%d.%d.%d", i/256%256, i%256, h+1)
 		if h == 0 {
 			address = marker(s.changes[i])
 		}

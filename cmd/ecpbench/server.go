@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -32,10 +33,11 @@ type backend interface {
 // serverNames are the backends, in the order of their turns.
 func serverNames() []string { return []string{"b0", "b1", "ecp"} }
 
-func newBackend(name string, p protocol, s *scene) (backend, error) {
+func newBackend(name string, o *options) (backend, error) {
+	s := newScene(o.fleets, o.clusters, o.endpoints)
 	switch name {
 	case "b0":
-		return newB0(p, s)
+		return newB0(o.protocol, s, o.resumed)
 	case "b1":
 		return newB1(s)
 	case "ecp":
@@ -49,14 +51,18 @@ func newBackend(name string, p protocol, s *scene) (backend, error) {
 // writes to each, and once by itself, when it serves.
 type (
 	order struct {
-		Do     string `json:"do"` // change, acks, settle, profile, heap
+		Do     string `json:"do"` // change, changes, apply, acks, settle, profile, heap
 		Change int    `json:"change,omitempty"`
-		Path   string `json:"path,omitempty"` // of a profile; none ends it
+		Count  int    `json:"count,omitempty"` // of changes, from Change on, and of applies
+		Rate   int    `json:"rate,omitempty"`  // of changes, a second
+		Path   string `json:"path,omitempty"`  // of a profile; none ends it
 	}
 	answer struct {
-		Address string `json:"address,omitempty"`
-		Acks    uint64 `json:"acks,omitempty"`
-		Error   string `json:"error,omitempty"`
+		Address string          `json:"address,omitempty"`
+		Acks    uint64          `json:"acks,omitempty"`
+		Last    int64           `json:"last,omitempty"` // when the last change was made, in nanoseconds since the Unix epoch
+		Applies []time.Duration `json:"applies,omitempty"`
+		Error   string          `json:"error,omitempty"`
 	}
 )
 
@@ -112,6 +118,10 @@ func do(b backend, o order) (a answer, err error) {
 	switch o.Do {
 	case "change":
 		err = b.change(o.Change)
+	case "changes":
+		a.Last, err = changes(b, o)
+	case "apply":
+		a.Applies, err = applies(b, o.Count)
 	case "acks":
 		a.Acks, err = b.acks()
 	case "settle":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,12 +14,16 @@ import (
 type swarm struct {
 	protocol protocol
 	address  string
-	names    []byte // encoded, of the endpoints
+	scene    *scene
 	proxies  []*proxy
+	// had is what proxies that come back have, by type, encoded; nil for new
+	// ones.
+	had map[string][]byte
 
-	acks  atomic.Uint64        // sent
-	extra atomic.Uint64        // responses that nobody waited for
-	wave  atomic.Pointer[wave] // the change that is under way
+	acks   atomic.Uint64        // sent
+	extra  atomic.Uint64        // responses that nobody waited for
+	resent atomic.Uint64        // bytes of resources that proxies had
+	wave   atomic.Pointer[wave] // the change that is under way
 
 	failed chan error // capacity 1: why the first proxy's stream ended
 	cancel context.CancelFunc
@@ -29,21 +34,38 @@ type swarm struct {
 type wave struct {
 	marker  []byte
 	began   time.Time
-	last    atomic.Int64 // time until the latest proxy so far got it, in nanoseconds
-	missing atomic.Int64 // proxies that have not acknowledged it
+	last    atomic.Int64  // time until the latest proxy so far got it, in nanoseconds
+	missing atomic.Int64  // proxies that have not acknowledged it
+	took    time.Duration // until all had acknowledged it, when that is done
 	done    chan struct{}
 }
 
 func newSwarm(o *options, address string) *swarm {
-	names := newScene(o.clusters, o.endpoints).names()
 	s := &swarm{
-		protocol: o.protocol, address: address, names: o.protocol.encodeNames(names),
+		protocol: o.protocol, address: address, scene: newScene(o.fleets, o.clusters, o.endpoints),
 		failed: make(chan error, 1),
 	}
+	names := make([][]byte, o.fleets)
+	for f := range names {
+		names[f] = o.protocol.encodeNames(s.scene.names(f))
+	}
 	for i := range o.streams {
-		s.proxies = append(s.proxies, &proxy{swarm: s, id: fmt.Sprintf("proxy-%05d", i)})
+		p := &proxy{swarm: s, id: fmt.Sprintf("proxy-%05d", i), fleet: i % o.fleets}
+		p.names = names[p.fleet]
+		if o.distinct {
+			p.names = append(slices.Clip(p.names), o.protocol.encodeNames([]string{"only-" + p.id})...)
+		}
+		s.proxies = append(s.proxies, p)
 	}
 	return s
+}
+
+// again makes the proxies come back to another server with what the first of
+// them has. All are in one fleet.
+func (s *swarm) again(o *options, address string) *swarm {
+	next := newSwarm(o, address)
+	next.had = s.proxies[0].had
+	return next
 }
 
 // connect opens all streams, some at a time, and returns when every proxy has
@@ -112,7 +134,11 @@ func (s *swarm) close() {
 // expect announces change n, which begins now.
 func (s *swarm) expect(n int) *wave {
 	w := &wave{marker: []byte(marker(n)), began: time.Now(), done: make(chan struct{})}
-	w.missing.Store(int64(len(s.proxies)))
+	for _, p := range s.proxies {
+		if p.fleet == s.scene.fleetOf(n) {
+			w.missing.Add(1)
+		}
+	}
 	s.wave.Store(w)
 	return w
 }
@@ -130,6 +156,7 @@ func (w *wave) reached() {
 // acknowledged notes that a proxy has accepted it.
 func (w *wave) acknowledged() {
 	if w.missing.Add(-1) == 0 {
+		w.took = time.Since(w.began)
 		close(w.done)
 	}
 }

@@ -34,10 +34,19 @@ func (r *result) write(out io.Writer, format string) error {
 }
 
 func (r *result) head(text *strings.Builder) {
-	fmt.Fprintf(text, "%s, %s: %d streams, %d clusters of %d endpoints, %d rounds", r.Benchmark, r.Protocol,
-		r.Streams, r.Clusters, r.Endpoints, r.Rounds)
+	fmt.Fprintf(text, "%s, %s: %d streams", r.Benchmark, r.Protocol, r.Streams)
+	if r.Fleets > 1 {
+		fmt.Fprintf(text, " in %d fleets", r.Fleets)
+	}
+	fmt.Fprintf(text, ", %d clusters of %d endpoints, %d rounds", r.Clusters, r.Endpoints, r.Rounds)
 	if r.Changes > 0 {
 		fmt.Fprintf(text, " of %d changes", r.Changes)
+	}
+	if r.Rate > 0 {
+		fmt.Fprintf(text, " at %d a second", r.Rate)
+	}
+	if r.Distinct {
+		fmt.Fprint(text, ", each proxy with a name of its own")
 	}
 	fmt.Fprintf(text, "; %d CPUs for servers and proxies, %s\n", r.CPUs, r.Go)
 }
@@ -56,18 +65,18 @@ func (r *result) table(w io.Writer) {
 		cells = append(cells, o.Server+"/"+r.Baseline)
 	}
 	row(cells)
-	for i, f := range r.Servers[0].Figures {
+	for _, f := range r.longest() {
 		cells := []string{f.Name, f.Unit}
 		for _, o := range r.Servers {
-			cells = append(cells, short(o.Figures[i].Value))
+			cells = append(cells, value(o.figure(f.Name)))
 		}
 		for _, o := range r.compared() {
-			cells = append(cells, ratio(o.Figures[i].Ratio))
+			cells = append(cells, ratio(o.figure(f.Name)))
 		}
 		row(cells)
 	}
 	row(r.spread())
-	if r.Changes == 0 {
+	if r.Changes == 0 || r.Rate > 0 {
 		return
 	}
 	updates, extra := []string{"updates delivered and acknowledged", ""}, []string{"responses beyond them", ""}
@@ -83,11 +92,26 @@ func (r *result) table(w io.Writer) {
 func (r *result) spread() []string {
 	at := slices.IndexFunc(r.Servers[0].Figures, func(f figure) bool { return strings.HasPrefix(f.Name, "server CPU") })
 	cells := []string{"server CPU, lowest to highest round", r.Servers[0].Figures[at].Unit}
+	lowest := map[string]float64{}
 	for _, o := range r.Servers {
 		rounds := o.Figures[at].Rounds
+		lowest[o.Server] = slices.Min(rounds)
 		cells = append(cells, short(slices.Min(rounds))+"-"+short(slices.Max(rounds)))
 	}
+	for _, o := range r.compared() { // of the lowest: a disturbed round is only ever higher
+		cells = append(cells, short(lowest[o.Server]/lowest[r.Baseline]))
+	}
 	return cells
+}
+
+// longest are the figures of the server that has most.
+func (r *result) longest() (figures []figure) {
+	for _, o := range r.Servers {
+		if len(o.Figures) > len(figures) {
+			figures = o.Figures
+		}
+	}
+	return figures
 }
 
 // compared are the servers that have ratios to show.
@@ -113,9 +137,17 @@ func short(v float64) string {
 	}
 }
 
-func ratio(v *float64) string {
-	if v == nil {
+// value is a figure's, "-" for none.
+func value(f *figure) string {
+	if f == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%.2f", *v)
+	return short(f.Value)
+}
+
+func ratio(f *figure) string {
+	if f == nil || f.Ratio == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", *f.Ratio)
 }

@@ -9,8 +9,15 @@ import (
 	"time"
 )
 
-// warmUp is how many changes of a turn come before those that are measured.
-const warmUp = 3
+// Changes of a turn beside those that are measured: warmUp before them, and
+// pushes, during which applies are timed; maxSpare bounds both.
+const (
+	warmUp      = 3
+	pushes      = 5
+	applyCount  = 100 // while nothing happens, and while all pushes are under way
+	maxSpare    = warmUp + pushes
+	memoryEvery = 100 * time.Millisecond
+)
 
 // sample is what was measured in one turn of one server.
 type sample struct {
@@ -23,6 +30,10 @@ type sample struct {
 	cpu            cpu
 	traffic        traffic
 	last           []time.Duration // until the last proxy had each change
+	acked          []time.Duration // until all its proxies had acknowledged it
+	idle, pushing  []time.Duration // applies of what concerns nobody
+	flood          flood
+	again          again
 }
 
 // turn measures one server, from its start to its end. Profiles are written
@@ -42,8 +53,14 @@ func turn(ctx context.Context, name string, o *options, stderr io.Writer) (sampl
 		t.profile = func(what string) string { return filepath.Join(o.profile, name+"."+what+".pprof") }
 	}
 	err = t.connect(ctx)
-	if err == nil && o.changes > 0 {
+	switch {
+	case err != nil:
+	case o.rate > 0:
+		err = t.rush(ctx)
+	case o.changes > 0:
 		err = t.fanOut(ctx)
+	case o.again:
+		err = t.comeBack(ctx, name, stderr)
 	}
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -106,12 +123,19 @@ func (t *measurement) connect(ctx context.Context) error {
 	return err
 }
 
-// fanOut makes the changes.
-func (t *measurement) fanOut(ctx context.Context) error {
+func (t *measurement) warm(ctx context.Context) error {
 	for n := 1; n <= warmUp; n++ {
 		if _, err := t.change(ctx, n); err != nil {
 			return err
 		}
+	}
+	return t.child.awaitAcks(ctx, t.swarm.acks.Load)
+}
+
+// fanOut makes the changes.
+func (t *measurement) fanOut(ctx context.Context) error {
+	if err := t.warm(ctx); err != nil {
+		return err
 	}
 	acks, extra := t.swarm.acks.Load(), t.swarm.extra.Load()
 	carried, err := t.swarm.traffic()
@@ -126,11 +150,15 @@ func (t *measurement) fanOut(ctx context.Context) error {
 		return err
 	}
 	for n := warmUp + 1; n <= warmUp+t.options.changes; n++ {
-		last, err := t.change(ctx, n)
+		w, err := t.change(ctx, n)
 		if err != nil {
 			return fmt.Errorf("change %d: %w", n, err)
 		}
-		t.last = append(t.last, last)
+		t.last = append(t.last, time.Duration(w.last.Load()))
+		t.acked = append(t.acked, w.took)
+	}
+	if err := t.child.awaitAcks(ctx, t.swarm.acks.Load); err != nil {
+		return err
 	}
 	if t.cpu, err = t.used(start); err != nil {
 		return err
@@ -140,23 +168,10 @@ func (t *measurement) fanOut(ctx context.Context) error {
 	t.updates = t.swarm.acks.Load() - acks - t.extra
 	now, err := t.swarm.traffic()
 	t.traffic = now.since(carried)
-	return err
-}
-
-// change makes one change and returns how long it took to the last proxy. It
-// returns when the server has read all acknowledgements.
-func (t *measurement) change(ctx context.Context, n int) (time.Duration, error) {
-	w := t.swarm.expect(n)
-	if _, err := t.child.order(order{Do: "change", Change: n}); err != nil {
-		return 0, err
+	if err != nil {
+		return err
 	}
-	if err := t.swarm.await(ctx, w.done); err != nil {
-		return 0, fmt.Errorf("%d proxies have not got it: %w", w.missing.Load(), err)
-	}
-	if err := t.child.awaitAcks(ctx, t.swarm.acks.Load); err != nil {
-		return 0, err
-	}
-	return time.Duration(w.last.Load()), nil
+	return t.apply(ctx)
 }
 
 // used returns the CPU time of the server since a reading.
