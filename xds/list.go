@@ -25,7 +25,11 @@ func cutList(b []byte) (before, list, after []byte) {
 		start += n
 	}
 	end := start
-	for end < len(b) && b[end] == listTag {
+	for end+1 < len(b) && b[end] == listTag {
+		if size := int(b[end+1]); size < 0x80 && end+2+size <= len(b) { // most names are short
+			end += 2 + size
+			continue
+		}
 		_, n := protowire.ConsumeBytes(b[end+1:])
 		if n < 0 {
 			break
