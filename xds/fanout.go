@@ -115,7 +115,7 @@ func (h *hub) spread(w work) []*stream {
 		if len(changed) > 0 {
 			maps.Copy(groups, s.secrets) // it may name others now
 		}
-		for st := range s.streams {
+		for _, st := range s.roster.streams {
 			if first || st.wants(changed) {
 				due = append(due, st)
 			}
@@ -123,7 +123,7 @@ func (h *hub) spread(w work) []*stream {
 	}
 	for g := range groups {
 		if h.renewGroup(g) {
-			due = slices.AppendSeq(due, maps.Keys(g.streams))
+			due = append(due, g.roster.streams...)
 		}
 	}
 	return due

@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,7 +21,7 @@ type scope struct {
 	clusters, listeners recall
 
 	// guarded by hub.mu: secrets are the groups whose secrets the fleet names.
-	streams map[*stream]struct{}
+	roster  roster
 	secrets map[*group]struct{}
 }
 
@@ -83,7 +82,7 @@ func (h *hub) join(key fleetKey, st *stream) {
 		h.scopes[key] = s
 		h.renew(s)
 	}
-	s.streams[st] = struct{}{}
+	s.roster.add(st)
 	st.scope = s // before anybody finds the stream
 }
 
@@ -95,7 +94,7 @@ const maxLeft = 256
 func (h *hub) revive(key fleetKey) *scope {
 	i := slices.IndexFunc(h.left, func(s *scope) bool { return s.key == key })
 	if i < 0 {
-		return &scope{key: key, streams: map[*stream]struct{}{}, secrets: map[*group]struct{}{}}
+		return &scope{key: key, roster: roster{place: inScope}, secrets: map[*group]struct{}{}}
 	}
 	s := h.left[i]
 	h.left = slices.Delete(h.left, i, i+1)
@@ -110,8 +109,8 @@ func (h *hub) revive(key fleetKey) *scope {
 func (h *hub) leave(s *scope, st *stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(s.streams, st)
-	if len(s.streams) == 0 && h.scopes[s.key] == s {
+	s.roster.remove(st)
+	if len(s.roster.streams) == 0 && h.scopes[s.key] == s {
 		delete(h.scopes, s.key)
 		if len(h.left) == maxLeft {
 			h.left = slices.Delete(h.left, 0, 1)
@@ -165,13 +164,13 @@ func (h *hub) streams(tenant, fleet string) []*stream {
 	var out []*stream
 	if tenant != "" && fleet != "" {
 		if s, ok := h.scopes[fleetKey{tenant, fleet}]; ok {
-			out = slices.Collect(maps.Keys(s.streams))
+			out = slices.Clone(s.roster.streams)
 		}
 		return out
 	}
 	for key, s := range h.scopes {
 		if tenant == "" || key.tenant == tenant {
-			out = slices.AppendSeq(out, maps.Keys(s.streams))
+			out = append(out, s.roster.streams...)
 		}
 	}
 	return out

@@ -23,7 +23,7 @@ type group struct {
 	scope *scope
 
 	// guarded by hub.mu
-	streams map[*stream]struct{}
+	roster roster
 }
 
 type groupKey struct {
@@ -52,8 +52,9 @@ func (h *hub) joinGroup(k *kind, sub *subscription, st *stream) *group {
 	}
 	g, ok := h.groups[key]
 	if !ok {
-		g = &group{key: key, kind: k, streams: map[*stream]struct{}{}}
+		g = &group{key: key, kind: k, roster: roster{place: inEndpoints}}
 		if k.isSecret() {
+			g.roster.place = inSecrets
 			g.scope = st.scope
 			g.scope.secrets[g] = struct{}{}
 		}
@@ -66,7 +67,7 @@ func (h *hub) joinGroup(k *kind, sub *subscription, st *stream) *group {
 		}
 		h.renewGroup(g)
 	}
-	g.streams[st] = struct{}{}
+	g.roster.add(st)
 	return g
 }
 
@@ -87,8 +88,8 @@ func (g *group) indexed() iter.Seq[liveKey] {
 func (h *hub) leaveGroup(g *group, st *stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(g.streams, st)
-	if len(g.streams) > 0 {
+	g.roster.remove(st)
+	if len(g.roster.streams) > 0 {
 		return
 	}
 	delete(h.groups, g.key)

@@ -45,8 +45,11 @@ type stream struct {
 	// interest holds the type URLs subscribed to, for the fan-out to read
 	// without a lock.
 	interest atomic.Pointer[[]string]
-	timer    *time.Timer
-	beatAt   int64 // when beats wakes it
+	// inScope, inEndpoints and inSecrets are its places in rosters; guarded by
+	// hub.mu.
+	inScope, inEndpoints, inSecrets int
+	timer                           *time.Timer
+	beatAt                          int64 // when beats wakes it
 	// touched names the endpoints of the clusters that were sent before the
 	// stream asked for endpoints.
 	touched *subscription
@@ -194,11 +197,11 @@ func (st *stream) subscribe(t *subscribed, sub *subscription) {
 	old, oldGroup := t.sub, t.group
 	t.sub, t.set, t.wanted = sub, nil, nil
 	st.nameBytes += sub.size() - old.size()
-	if t.kind.live {
-		t.group = st.server.hub.joinGroup(t.kind, sub, st)
-	}
 	if oldGroup != nil {
 		st.server.hub.leaveGroup(oldGroup, st)
+	}
+	if t.kind.live {
+		t.group = st.server.hub.joinGroup(t.kind, sub, st)
 	}
 	st.server.subs.release(old)
 }
