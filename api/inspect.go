@@ -116,21 +116,14 @@ func configStatus(s fsmpb.ResourceConfig_Status) string {
 // message returns the content of a version as JSON: nothing for no version,
 // for one that is no longer in memory, and for secrets.
 func (x contents) message(url, name, version string) (json.RawMessage, error) {
-	if !x.on || version == "" || url == fsm.TypeSecret {
+	if !x.on || version == "" {
 		return nil, nil
 	}
-	if url == fsm.TypeEndpoints {
-		e, ok := x.state.Endpoints(x.row.GetTenant(), name)
-		if !ok || fsm.VersionHash(e.GetVersion()) != fsm.VersionHash(version) {
-			return nil, nil
-		}
-		return x.s.message(&fsmpb.Resource{TypeUrl: url, Name: name, Body: e.GetBody()})
-	}
-	res, ok := x.state.ResourceOf(x.row.GetTenant(), x.row.GetFleet(), &fsmpb.ResourceKey{TypeUrl: url, Name: name}, version)
+	body, ok := x.state.Content(x.row.GetTenant(), x.row.GetFleet(), &fsmpb.ResourceKey{TypeUrl: url, Name: name}, version)
 	if !ok {
 		return nil, nil
 	}
-	return x.s.message(res)
+	return x.s.message(&fsmpb.Resource{TypeUrl: url, Name: name, Body: body})
 }
 
 // retryProxy has what a proxy rejected sent to it once more.

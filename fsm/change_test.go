@@ -36,19 +36,27 @@ func TestChangeMakesOneRevision(t *testing.T) {
 
 // The content behind a version is found by its hash, whatever index stands
 // before it.
-func TestResourceOfAVersion(t *testing.T) {
+func TestContentOfAVersion(t *testing.T) {
 	m := newMachine(t)
 	m.ok(putFleet("default", "edge"))
 	for _, body := range []string{"1", "2"} {
 		m.ok(change("edge", resource(fsm.TypeCluster, "a", body)))
+		m.ok(putEndpoints("a", body))
 	}
-	for body, want := range map[string]bool{"1": true, "2": true, "3": false} {
+	want := func(url, body string, there bool) {
+		t.Helper()
 		version := fsm.Version(99, fsm.ResourceHash([]byte(body), nil, 0))
-		r, ok := m.state.ResourceOf("default", "edge", removal(fsm.TypeCluster, "a"), version)
-		if ok != want || ok && string(r.Body) != body {
-			t.Errorf("%s: %v, %v", body, r, ok)
+		got, ok := m.state.Content("default", "edge", removal(url, "a"), version)
+		if ok != there || ok && string(got) != body {
+			t.Errorf("%s %s: %q, %v", fsm.ShortType(url), body, got, ok)
 		}
 	}
+	want(fsm.TypeCluster, "1", true)
+	want(fsm.TypeCluster, "2", true)
+	want(fsm.TypeCluster, "3", false)
+	want(fsm.TypeEndpoints, "1", false) // live: there is no history
+	want(fsm.TypeEndpoints, "2", true)
+	want(fsm.TypeSecret, "2", false)
 }
 
 func TestChangeSharesWhatItLeaves(t *testing.T) {

@@ -105,13 +105,19 @@ func (s *State) Revision(tenant, fleet string, n uint64) (*Revision, bool) {
 	return s.revisions.Get(revisionKey(tenant, fleet, n))
 }
 
-// ResourceOf returns a fleet's resource with the content of a version, from
-// the newest revision in memory that has it.
-func (s *State) ResourceOf(tenant, fleet string, k *fsmpb.ResourceKey, version string) (*fsmpb.Resource, bool) {
+// Content returns the bytes of a resource with the content of a version: of
+// endpoints the current ones, of a fleet's resources those of the newest
+// revision in memory that has it. There is none of secrets.
+func (s *State) Content(tenant, fleet string, k *fsmpb.ResourceKey, version string) ([]byte, bool) {
+	hash := VersionHash(version)
+	if k.GetTypeUrl() == TypeEndpoints {
+		e, ok := s.Endpoints(tenant, k.GetName())
+		return e.GetBody(), ok && VersionHash(e.Version) == hash
+	}
 	for r := range s.Revisions(tenant, fleet, 0) {
 		res, ok := r.Resource(k.GetTypeUrl(), k.GetName())
-		if ok && VersionHash(res.Version) == VersionHash(version) {
-			return res, true
+		if ok && VersionHash(res.Version) == hash {
+			return res.Body, true
 		}
 	}
 	return nil, false
