@@ -80,6 +80,9 @@ type Deps struct {
 	// Identify decides whose stream it is. Nil: the node's own word, see
 	// contract.md.
 	Identify func(context.Context, *corev3.Node) (Identity, error)
+	// Gather asks all nodes and returns the answers and the nodes that failed.
+	// Nil: only this one is asked.
+	Gather func(context.Context, *fsmpb.Query) ([]*fsmpb.Answer, map[string]error)
 }
 
 // Proposer is what this package needs from the cluster.

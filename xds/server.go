@@ -31,6 +31,9 @@ type Server struct {
 	seed     maphash.Seed
 	budget   *budget
 
+	// statusTurns bounds the answers about clients that are made at once.
+	statusTurns chan struct{}
+
 	numbers  atomic.Uint64 // of streams
 	draining atomic.Bool
 	requests sync.Pool // of requests that have been taken in
@@ -52,7 +55,7 @@ func New(c Config, d Deps) *Server {
 	s := &Server{
 		config: c, deps: d, log: d.Log, metrics: newMetrics(d.Registry),
 		subs: newSubscriptions(), dirt: newDirt(), seen: newWatermark(),
-		seed: maphash.MakeSeed(), open: map[uint64]*stream{},
+		seed: maphash.MakeSeed(), open: map[uint64]*stream{}, statusTurns: make(chan struct{}, maxStatusAtOnce),
 	}
 	s.kinds = newKinds(s.metrics)
 	v := newVault(d, s.metrics)

@@ -9,12 +9,13 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/service/route/v3"
 	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
+	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	"google.golang.org/grpc"
 
 	"github.com/org/envoy-control-plane/fsm"
 )
 
-// Register adds the discovery services to a gRPC server that was made with
+// Register adds the discovery services, and the one of client status, to a gRPC server that was made with
 // ServerOptions. The Fetch methods, meant for REST polling, stay
 // unimplemented.
 func (s *Server) Register(g *grpc.Server) {
@@ -22,6 +23,7 @@ func (s *Server) Register(g *grpc.Server) {
 	for _, single := range singles() {
 		g.RegisterService(single.desc(s), s)
 	}
+	statusv3.RegisterClientStatusDiscoveryServiceServer(g, clientStatus{server: s})
 }
 
 // aggregated is the aggregated discovery service.

@@ -24,7 +24,9 @@ import (
 func newServer(c *config, log *slog.Logger) (*server, error) {
 	s := &server{cfg: c, log: log, registry: newRegistry(), group: newGroup(log)}
 	messages := resource.New()
-	streams := xds.Deps{Log: log.With("part", "xds"), Registry: s.registry, Cluster: lateCluster{s}}
+	streams := xds.Deps{
+		Log: log.With("part", "xds"), Registry: s.registry, Cluster: lateCluster{s}, Gather: lateCluster{s}.Gather,
+	}
 	if c.keys != nil {
 		streams.Secrets = c.keys
 	}
@@ -103,6 +105,10 @@ func (l lateCluster) Term() uint64 {
 
 func (l lateCluster) Propose(ctx context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {
 	return l.s.cluster.Propose(ctx, c)
+}
+
+func (l lateCluster) Gather(ctx context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
+	return l.s.cluster.Gather(ctx, q)
 }
 
 // parts says how ready the node is, for /ready.
