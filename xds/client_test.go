@@ -200,7 +200,7 @@ func (c *client) next() *response {
 	case err := <-c.ended:
 		c.ended <- err
 		c.t.Fatalf("stream ended: %v", err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		c.t.Fatal("no response")
 	}
 	return nil
@@ -295,7 +295,7 @@ func (c *client) end() error {
 	case err := <-c.ended:
 		c.ended <- err
 		return err
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		c.t.Fatal("stream goes on")
 		return nil
 	}

@@ -30,6 +30,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const nodeStart = 1_000
 
+// patience is how long a test waits for what must come, on a slow machine too.
+const patience = 30 * time.Second
+
 // fixture is a server on a state that commands change right away.
 type fixture struct {
 	t        testing.TB
@@ -256,7 +259,7 @@ func check(t testing.TB, err error) {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if cond() {
 			return
 		}
