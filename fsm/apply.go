@@ -92,6 +92,8 @@ func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
 		return t.dropNode(op.DropNode)
 	case *fsmpb.Command_DeleteProxy:
 		return t.deleteProxy(op.DeleteProxy)
+	case *fsmpb.Command_ForgetProxies:
+		return t.forgetProxies(op.ForgetProxies)
 	case *fsmpb.Command_ConfigureArchive:
 		return t.configureArchive(op.ConfigureArchive)
 	case *fsmpb.Command_AckArchived:

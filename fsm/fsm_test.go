@@ -111,6 +111,12 @@ func deleteEndpoints(service string) *fsmpb.Command {
 	}}
 }
 
+func forget(before int64, limit uint32) *fsmpb.Command {
+	return &fsmpb.Command{By: "cluster", Op: &fsmpb.Command_ForgetProxies{
+		ForgetProxies: &fsmpb.ForgetProxies{ChangedBefore: before, Limit: limit},
+	}}
+}
+
 func putSecret(name, content string) *fsmpb.Command {
 	return &fsmpb.Command{Op: &fsmpb.Command_PutSecret{PutSecret: &fsmpb.PutSecret{
 		Tenant: "default", Name: name, Sealed: []byte("sealed " + content), KeyId: "k1",

@@ -114,6 +114,13 @@ func (m *model) apply(c *fsmpb.Command) fsm.Code {
 		}
 		delete(m.secrets, k)
 		m.events++
+	case *fsmpb.Command_ForgetProxies: // all of them, whenever they changed
+		for k, streams := range m.streams {
+			if len(streams) == 0 {
+				delete(m.streams, k)
+				m.events++
+			}
+		}
 	case *fsmpb.Command_ReportProxies:
 		m.report(op.ReportProxies)
 	}
@@ -278,7 +285,7 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	tenant := pick("tenant", "default", "acme")
 	fleet := pick("fleet", "a", "ab")
-	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report") {
+	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report", "forget") {
 	case "tenant":
 		return putTenant(tenant)
 	case "drop tenant":
@@ -303,6 +310,8 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 			c.GetDeleteSecret().Tenant = tenant
 		}
 		return c
+	case "forget":
+		return forget(1<<62, 1000)
 	case "report":
 		stream := rapid.Uint64Range(0, 3).Draw(t, "stream")
 		r := disconnected(tenant, pick("proxy", "p", "q"), stream)

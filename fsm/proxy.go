@@ -189,3 +189,27 @@ func (t *transition) deleteProxy(c *fsmpb.DeleteProxy) (*fsmpb.Result, *Error) {
 	}})
 	return &fsmpb.Result{}, nil
 }
+
+// forgetProxies deletes, in the order of tenants and ids, those that have been
+// without a stream for long.
+func (t *transition) forgetProxies(c *fsmpb.ForgetProxies) (*fsmpb.Result, *Error) {
+	n := uint32(0)
+	for p := range t.AllProxies() { // of the tree as it is now
+		if n == c.GetLimit() {
+			break
+		}
+		if !away(p, c.GetChangedBefore()) {
+			continue
+		}
+		n++
+		t.proxies, _, _ = t.proxies.Delete(key(p.Tenant, p.Id))
+		t.transit(p, &fsmpb.Event{Data: &fsmpb.Event_ProxyDeleted{ProxyDeleted: &fsmpb.ProxyDeleted{Proxy: p.Id}}})
+	}
+	if n == 0 {
+		return unchanged(), nil
+	}
+	return &fsmpb.Result{}, nil
+}
+
+// away reports whether a proxy has had no stream since before a log time.
+func away(p *fsmpb.Proxy, before int64) bool { return len(p.Streams) == 0 && p.ChangedAt < before }

@@ -193,3 +193,36 @@ func data(t *testing.T, ev *fsmpb.Event) string {
 	}
 	return string(b)
 }
+
+func TestForgetProxies(t *testing.T) {
+	m := newMachine(t)
+	for i, id := range []string{"a", "b", "c", "stays"} {
+		m.ok(report("n1", 1, uint64(2*i+1), connected("default", id, uint64(i), "edge")))
+		if id != "stays" {
+			m.ok(report("n1", 1, uint64(2*i+2), disconnected("default", id, uint64(i))))
+		}
+	}
+	b, _ := m.state.Proxy("default", "b")
+	if r := m.ok(forget(0, 10)); !r.Unchanged || m.state.Forgettable(0) {
+		t.Fatalf("got %v", r)
+	}
+	left := func() (ids string) {
+		for p := range m.state.AllProxies() {
+			ids += p.Id + " "
+		}
+		return ids
+	}
+	if m.ok(forget(b.ChangedAt, 10)); left() != "b c stays " {
+		t.Fatalf("left are %s", left())
+	}
+	seq := m.state.Seq()
+	if m.ok(forget(1<<62, 1)); left() != "c stays " || m.state.Seq() != seq+1 {
+		t.Fatalf("left are %s, %d events", left(), m.state.Seq()-seq)
+	}
+	if !m.state.Forgettable(1 << 62) {
+		t.Fatal("nothing to forget")
+	}
+	if m.ok(forget(1<<62, 10)); left() != "stays " || m.state.Forgettable(1<<62) {
+		t.Fatalf("left are %s", left())
+	}
+}

@@ -174,6 +174,17 @@ func (s *State) Proxies(tenant, after string) iter.Seq[*fsmpb.Proxy] {
 	return values(s.proxies, prefix(tenant), after)
 }
 
+// Forgettable reports whether a proxy has had no stream since before a log
+// time, in nanoseconds since the Unix epoch.
+func (s *State) Forgettable(before int64) bool {
+	for p := range s.AllProxies() {
+		if away(p, before) {
+			return true
+		}
+	}
+	return false
+}
+
 // AllProxies yields the proxies of all tenants, by tenant and id.
 func (s *State) AllProxies() iter.Seq[*fsmpb.Proxy] { return values(s.proxies, nil, "") }
 

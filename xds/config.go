@@ -34,6 +34,10 @@ type Config struct {
 	// 100 ms.
 	ReportInterval time.Duration
 
+	// ProxyGrace is how long a proxy without a stream is not yet reported as
+	// disconnected. Default 10 s; negative: at once.
+	ProxyGrace time.Duration
+
 	// MaxRecvMsgSize bounds one request. Default 64 MiB: a reconnect in the
 	// delta protocol lists every name and version.
 	MaxRecvMsgSize int
@@ -55,6 +59,7 @@ func (c Config) withDefaults() Config {
 	def(&c.GateTimeout, 5*time.Second)
 	def(&c.WarmingGrace, time.Second)
 	def(&c.ReportInterval, 100*time.Millisecond)
+	def(&c.ProxyGrace, 10*time.Second)
 	def(&c.MaxRecvMsgSize, 64<<20)
 	def(&c.MaxNames, 100_000)
 	def(&c.DecodeBudget, 64<<20)

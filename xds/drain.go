@@ -15,6 +15,9 @@ import (
 const (
 	drainStep = 20 * time.Millisecond
 	maxDrain  = 10 * time.Second
+	// maxReturn is how long proxies that were moved are given to be seen on
+	// other nodes, before they are reported as disconnected.
+	maxReturn = time.Second
 )
 
 // Drain refuses new streams, ends those that are open in small steps, so that
@@ -40,6 +43,9 @@ func (s *Server) Drain(ctx context.Context) {
 			return
 		}
 	}
+	for wait := maxReturn; wait > 0 && s.reporter.holds() && sleep(ctx, drainStep); wait -= drainStep {
+	}
+	s.reporter.letAll()
 	for !s.reporter.idle() && sleep(ctx, drainStep) {
 	}
 }

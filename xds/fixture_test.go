@@ -52,7 +52,7 @@ type fixture struct {
 func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, state: fsm.New(), registry: prometheus.NewRegistry(), apply: true}
-	config := Config{NodeID: "node-1", NodeStart: nodeStart, ReportInterval: 10 * time.Millisecond}
+	config := Config{NodeID: "node-1", NodeStart: nodeStart, ReportInterval: 10 * time.Millisecond, ProxyGrace: -1}
 	for _, c := range change {
 		c(&config)
 	}

@@ -37,6 +37,10 @@ type reporter struct {
 	// live holds the registrations of the open streams, to make them again
 	// should the cluster have dropped them.
 	live map[uint64]*fsmpb.ProxyReport
+	// alive counts the open streams of each proxy, held has the ends of others
+	// that are not reported yet.
+	alive map[proxyKey]int
+	held  map[proxyKey][]*fsmpb.ProxyReport
 	// waiting holds, by stream, the reports in the queue.
 	waiting map[uint64][]*report
 	// flying are the streams with reports in the batch being proposed.
@@ -55,8 +59,9 @@ type report struct {
 func newReporter(c Config, d Deps, m *metrics) *reporter {
 	return &reporter{
 		config: c, deps: d, metrics: m,
-		live: map[uint64]*fsmpb.ProxyReport{}, waiting: map[uint64][]*report{},
-		flying: map[uint64]struct{}{}, paces: map[proxyKey]*pace{}, signal: make(chan struct{}, 1),
+		live: map[uint64]*fsmpb.ProxyReport{}, alive: map[proxyKey]int{}, held: map[proxyKey][]*fsmpb.ProxyReport{},
+		waiting: map[uint64][]*report{},
+		flying:  map[uint64]struct{}{}, paces: map[proxyKey]*pace{}, signal: make(chan struct{}, 1),
 	}
 }
 
@@ -69,7 +74,10 @@ func (r *reporter) connected(st *stream, h *hello) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.live[st.number] = p
+	key := proxyKey{p.Tenant, p.Id}
+	r.alive[key]++
 	r.push(p)
+	r.let(key, nil) // behind the connect, so that the proxy is never without a stream
 }
 
 func (r *reporter) disconnected(st *stream, reason string) {
@@ -78,12 +86,18 @@ func (r *reporter) disconnected(st *stream, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.live, st.number)
+	key := proxyKey{p.Tenant, p.Id}
+	if r.alive[key]--; r.alive[key] == 0 {
+		delete(r.alive, key)
+	}
 	if len(r.queue) > collapseAbove {
 		if r.drop(st.number, func(*fsmpb.ProxyReport) bool { return true }) {
 			return // it was never registered
 		}
 	}
-	r.push(p)
+	if !r.hold(p) {
+		r.push(p)
+	}
 }
 
 // rejected reports whether the rejection is reported now; a proxy that rejects
@@ -248,10 +262,16 @@ func (r *reporter) idle() bool {
 }
 
 // observe looks for open streams of this process that the cluster took for
-// lost: they are registered again. It is called while entries are applied.
+// lost: they are registered again. And for proxies that have come to another
+// node: their ends here are reported. It is called while entries are applied.
 func (r *reporter) observe(st *fsm.State, events []*fsmpb.Event) {
 	r.state.Store(st)
 	for _, e := range events {
+		if c := e.GetProxyConnected(); c != nil && c.GetStream().GetNode() != r.config.NodeID {
+			r.mu.Lock()
+			r.let(proxyKey{e.Tenant, c.Proxy}, nil) // it has come back, to another node
+			r.mu.Unlock()
+		}
 		s := e.GetProxyDisconnected().GetStream()
 		if s == nil || s.Node != r.config.NodeID || s.NodeStart != r.config.NodeStart {
 			continue

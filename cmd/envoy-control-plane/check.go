@@ -35,6 +35,12 @@ func (c *config) check() []error {
 	if c.staleAfter < 0 {
 		mistake("--stale-after: %s is below 0", c.staleAfter)
 	}
+	if c.proxyGrace < 0 {
+		mistake("--proxy-grace: %s is below 0", c.proxyGrace)
+	}
+	if c.proxyRetention < 0 {
+		mistake("--proxy-retention: %s is below 0", c.proxyRetention)
+	}
 	if c.stopTimeout <= 0 {
 		mistake("--stop-timeout: %s is not above 0", c.stopTimeout)
 	}

@@ -39,6 +39,8 @@ type config struct {
 	archiveOverflow              string
 	archiveReplayWindow          time.Duration
 
+	proxyGrace, proxyRetention time.Duration
+
 	secretsKeyFile string
 	keys           *keyring.Ring // read from secretsKeyFile, nil without
 
@@ -78,6 +80,8 @@ var settings = []setting{
 	{"database-read-url", "DATABASE_READ_URL"},
 	{"archive-overflow", "ARCHIVE_OVERFLOW"},
 	{"archive-replay-window", "ARCHIVE_REPLAY_WINDOW"},
+	{"proxy-grace", "PROXY_GRACE"},
+	{"proxy-retention", "PROXY_RETENTION"},
 	{"secrets-key-file", "SECRETS_KEY_FILE"},
 	{"jwt-secret-file", "JWT_SECRET_FILE"},
 	{"insecure", "INSECURE"},
@@ -107,6 +111,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")
 	flags.DurationVar(&c.archiveReplayWindow, "archive-replay-window", 15*time.Minute, "how long archived events stay in memory for a database that lost them")
+	flags.DurationVar(&c.proxyGrace, "proxy-grace", 10*time.Second, "how long a proxy without a stream is not yet taken for disconnected")
+	flags.DurationVar(&c.proxyRetention, "proxy-retention", 7*24*time.Hour, "how long a disconnected proxy is remembered (0: for ever)")
 	flags.StringVar(&c.secretsKeyFile, "secrets-key-file", "", "file with the keys of secrets, 32 bytes in base64 a line; the first encrypts, all decrypt (default: the secrets API refuses)")
 	flags.StringVar(&c.jwtSecretFile, "jwt-secret-file", "", "file with the HS256 secret of API tokens (or JWT_SECRET)")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve beyond loopback without authentication")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,7 +31,10 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	if c.keys != nil {
 		streams.Secrets = c.keys
 	}
-	s.xds = xds.New(xds.Config{NodeID: c.nodeID, NodeStart: time.Now().UnixNano()}, streams)
+	s.xds = xds.New(xds.Config{
+		NodeID: c.nodeID, NodeStart: time.Now().UnixNano(),
+		ProxyGrace: cmp.Or(c.proxyGrace, -1), // 0 is no grace here, and the default there
+	}, streams)
 	observers := []cluster.Observer{s.xds}
 	if c.databaseURL != "" {
 		var err error
@@ -61,7 +65,10 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.reaper = &reaper{log: log.With("part", "reaper"), cluster: s.cluster, every: 5 * time.Second, grace: 15 * time.Second}
+	s.reaper = &reaper{
+		log: log.With("part", "reaper"), cluster: s.cluster,
+		every: 5 * time.Second, grace: 15 * time.Second, retention: c.proxyRetention,
+	}
 	s.grpc = grpc.NewServer(s.xds.ServerOptions()...)
 	s.xds.Register(s.grpc)
 	return s, nil

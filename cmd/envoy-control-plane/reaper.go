@@ -9,9 +9,9 @@ import (
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
-// reaper ends, on the leader, the streams of nodes that are gone: a node that
-// died with its streams cannot say so itself. The proxies have long connected
-// elsewhere; only the record is late.
+// reaper keeps, on the leader, the record of proxies: it ends the streams of
+// nodes that are gone (a node that died with its streams cannot say so itself;
+// the proxies have long connected elsewhere) and forgets proxies that stay away.
 type reaper struct {
 	log     *slog.Logger
 	cluster interface {
@@ -21,8 +21,9 @@ type reaper struct {
 		Propose(ctx context.Context, c *fsmpb.Command) (*fsmpb.Result, error)
 	}
 	// every is the time between looks; a node that did not answer for grace
-	// is taken for gone.
-	every, grace time.Duration
+	// is taken for gone. A proxy that has been away for retention is forgotten;
+	// 0: never.
+	every, grace, retention time.Duration
 }
 
 // Run looks until the context ends.
@@ -40,6 +41,7 @@ func (r *reaper) Run(ctx context.Context) error {
 				continue
 			}
 			r.look(ctx, now, since)
+			r.forget(ctx, now)
 		}
 	}
 }
@@ -67,6 +69,23 @@ func (r *reaper) look(ctx context.Context, now time.Time, since map[string]time.
 			r.drop(ctx, node, start)
 			delete(since, node)
 		}
+	}
+}
+
+// forgetAtOnce bounds what one log entry takes away.
+const forgetAtOnce = 1000
+
+// forget deletes the proxies that have been away for the retention.
+func (r *reaper) forget(ctx context.Context, now time.Time) {
+	before := now.Add(-r.retention).UnixNano()
+	if r.retention <= 0 || !r.cluster.State().Forgettable(before) {
+		return
+	}
+	_, err := r.cluster.Propose(ctx, &fsmpb.Command{By: "cluster", Op: &fsmpb.Command_ForgetProxies{
+		ForgetProxies: &fsmpb.ForgetProxies{ChangedBefore: before, Limit: forgetAtOnce},
+	}})
+	if err != nil {
+		r.log.Warn("proxies that are long gone stay for now", "error", err)
 	}
 }
 

@@ -79,3 +79,29 @@ func TestReaperDropsStreamsOfLostNodes(t *testing.T) {
 		t.Fatalf("left is %v", p.Streams)
 	}
 }
+
+func TestReaperForgetsProxies(t *testing.T) {
+	c := &lone{state: fsm.New()}
+	report := func(batch uint64, r *fsmpb.ProxyReport) {
+		r.Tenant, r.Id, r.Stream = "default", "p", 1
+		_, _ = c.Propose(t.Context(), &fsmpb.Command{Op: &fsmpb.Command_ReportProxies{ReportProxies: &fsmpb.ReportProxies{
+			Node: "n", NodeStart: 1, Batch: batch, Reports: []*fsmpb.ProxyReport{r},
+		}}})
+	}
+	report(1, &fsmpb.ProxyReport{Report: &fsmpb.ProxyReport_Connected_{Connected: &fsmpb.ProxyReport_Connected{Fleet: "edge"}}})
+	r := &reaper{log: slog.New(slog.DiscardHandler), cluster: c, retention: time.Hour}
+	known := func(at time.Duration, want bool) {
+		t.Helper()
+		r.forget(t.Context(), time.Unix(0, 0).Add(at)) // the log's time stands at 0
+		if _, ok := c.state.Proxy("default", "p"); ok != want {
+			t.Fatalf("after %s the proxy is known: %v", at, ok)
+		}
+	}
+	known(2*time.Hour, true) // it is connected
+	report(2, &fsmpb.ProxyReport{Report: &fsmpb.ProxyReport_Disconnected_{Disconnected: &fsmpb.ProxyReport_Disconnected{}}})
+	known(time.Hour, true)
+	r.retention = 0
+	known(2*time.Hour, true)
+	r.retention = time.Hour
+	known(2*time.Hour, false)
+}
