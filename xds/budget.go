@@ -55,22 +55,36 @@ func (b *budget) exhausted() error {
 		"this node takes in at most %d bytes of requests above %d bytes at a time (the decode budget); try again", b.size, int(largeRequest))
 }
 
-// receive reads the next request of a stream and decodes it. What a large one
-// holds of the budget is given back by done.
+// receive reads the next request of a stream and decodes it.
 func (s *Server) receive(rpc grpc.ServerStream, in *inbox) error {
 	if err := rpc.RecvMsg(in); err != nil {
 		return err
 	}
-	r := in.request
+	if err := s.reserve(rpc.Context(), in.request); err != nil {
+		return err
+	}
+	return in.request.unpack()
+}
+
+// reserve has a large request wait for room in the budget; done gives it back.
+func (s *Server) reserve(ctx context.Context, r *request) error {
+	if r.raw.Len() <= largeRequest {
+		return nil
+	}
+	bytes := min(int64(r.raw.Len()), s.budget.size)
+	if err := s.budget.acquire(ctx, bytes); err != nil {
+		return err
+	}
+	r.share = bytes
+	return nil
+}
+
+// unpack decodes the request if that is still to be done.
+func (r *request) unpack() error {
 	if raw := r.raw; raw != nil {
-		defer raw.Free()
-		bytes := min(int64(raw.Len()), s.budget.size)
-		if err := s.budget.acquire(rpc.Context(), bytes); err != nil {
-			return err
-		}
 		r.raw = nil
 		r.parse(raw)
-		r.share = bytes
+		raw.Free()
 	}
 	return r.err
 }

@@ -140,6 +140,7 @@ func TestRequestsAreForgotten(t *testing.T) {
 	b := marshal(t, &discoveryv3.DeltaDiscoveryRequest{Node: node("p", "web", ""), ResourceNamesSubscribe: []string{"a"}})
 	check(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, in))
 	r := in.request
+	check(t, r.unpack())
 	if r.node == nil || r.sub == nil {
 		t.Fatalf("%+v", r)
 	}

@@ -89,9 +89,9 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return c.CodecV2.Unmarshal(data, v)
 	}
 	r := in.open()
-	if data.Len() > largeRequest {
+	if in.stream == nil || data.Len() > largeRequest {
 		data.Ref()
-		r.raw = data // decoded by receive
+		r.raw = data // decoded when it is its turn
 		return nil
 	}
 	r.parse(data)

@@ -3,6 +3,7 @@ package xds
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -50,6 +51,10 @@ type Config struct {
 	// time. Default 64 MiB.
 	DecodeBudget int
 
+	// Admitted bounds the new streams that are taken in at a time; the others
+	// wait. Default GOMAXPROCS.
+	Admitted int
+
 	// HelloTimeout is how long a stream may take to say who it is. Default 30 s.
 	HelloTimeout time.Duration
 }
@@ -63,6 +68,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxRecvMsgSize, 64<<20)
 	def(&c.MaxNames, 100_000)
 	def(&c.DecodeBudget, 64<<20)
+	def(&c.Admitted, runtime.GOMAXPROCS(0))
 	def(&c.HelloTimeout, 30*time.Second)
 	return c
 }

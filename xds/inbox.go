@@ -31,6 +31,7 @@ func (in *inbox) done() {
 		return
 	}
 	in.server.budget.slots.Release(r.share)
+	r.raw.Free()
 	in.server.subs.release(r.sub)
 	*r = request{}
 	in.server.requests.Put(r)

@@ -4,6 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics holds the collectors of one Server.
 type metrics struct {
+	waiting     prometheus.Gauge
 	streams     *prometheus.GaugeVec
 	pushes      *prometheus.CounterVec
 	pushBytes   *prometheus.CounterVec
@@ -30,6 +31,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "ecp_xds_streams", Help: "Open xDS streams.",
 		}, []string{"protocol"}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ecp_xds_streams_waiting", Help: "New xDS streams that wait to be taken in.",
+		}),
 		pushes:     counter("ecp_xds_pushes_total", "Responses handed to streams.", "type"),
 		pushBytes:  counter("ecp_xds_push_bytes_total", "Bytes of responses handed to streams.", "type"),
 		acks:       counter("ecp_xds_acks_total", "Responses that proxies accepted.", "type"),
@@ -50,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports, m.stale, m.shutSecrets)
+		reg.MustRegister(m.streams, m.waiting, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports, m.stale, m.shutSecrets)
 	}
 	return m
 }

@@ -23,6 +23,17 @@ func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
 	if err := s.greet(rpc, in); err != nil {
 		return ended(err)
 	}
+	admitted, err := s.admission.enter(rpc.Context())
+	if err != nil {
+		return status.FromContextError(err).Err()
+	}
+	defer admitted()
+	if s.draining.Load() {
+		return errDraining()
+	}
+	if err := in.request.unpack(); err != nil {
+		return err
+	}
 	st, hello, err := s.begin(rpc, p, only, in.request)
 	if err != nil {
 		return err
@@ -33,7 +44,7 @@ func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
 	if s.draining.Load() {
 		st.end(errDraining()) // it came while the others were told to go
 	}
-	err = st.read(in)
+	err = st.read(in, admitted)
 	if reason := st.close(); reason != nil {
 		err = reason
 	}
@@ -50,7 +61,10 @@ func (s *Server) greet(rpc grpc.ServerStream, in *inbox) error {
 		endRPC(rpc, status.Errorf(codes.DeadlineExceeded, "no request within %v", wait))
 	})
 	defer late.Stop()
-	return s.receive(rpc, in)
+	if err := rpc.RecvMsg(in); err != nil {
+		return err
+	}
+	return s.reserve(rpc.Context(), in.request)
 }
 
 // begin makes the record of a stream out of its first request.
@@ -74,16 +88,18 @@ func (s *Server) begin(rpc grpc.ServerStream, p protocol, only string, r *reques
 }
 
 // read takes in requests, beginning with the one that was read already, until
-// the stream ends.
-func (st *stream) read(in *inbox) error {
-	for {
+// the stream ends. The first answer may not wait for the proxy: others wait to
+// be admitted.
+func (st *stream) read(in *inbox, admitted func()) error {
+	for first := true; ; first = false {
 		now := time.Now()
 		err := st.handle(in.request, now)
 		in.done()
 		if err != nil {
 			return err
 		}
-		st.pumpAt(now, true)
+		st.pumpAt(now, !first)
+		admitted()
 		if err := st.server.receive(st.rpc, in); err != nil {
 			return ended(err)
 		}

@@ -16,20 +16,21 @@ import (
 // Server serves xDS to proxies. Its exported methods are safe for concurrent
 // use.
 type Server struct {
-	config   Config
-	deps     Deps
-	log      *slog.Logger
-	metrics  *metrics
-	kinds    *kinds
-	subs     *subscriptions
-	hub      *hub
-	dirt     *dirt
-	seen     *watermark
-	encoder  *encoder
-	reporter *reporter
-	beats    *beats
-	seed     maphash.Seed
-	budget   *budget
+	config    Config
+	deps      Deps
+	log       *slog.Logger
+	metrics   *metrics
+	kinds     *kinds
+	subs      *subscriptions
+	hub       *hub
+	dirt      *dirt
+	seen      *watermark
+	encoder   *encoder
+	reporter  *reporter
+	beats     *beats
+	seed      maphash.Seed
+	budget    *budget
+	admission *admission
 
 	// statusTurns bounds the answers about clients that are made at once.
 	statusTurns chan struct{}
@@ -64,6 +65,7 @@ func New(c Config, d Deps) *Server {
 	s.reporter = newReporter(c, d, s.metrics)
 	s.beats = newBeats()
 	s.budget = newBudget(c.DecodeBudget)
+	s.admission = newAdmission(c.Admitted, s.metrics.waiting)
 	return s
 }
 

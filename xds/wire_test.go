@@ -227,8 +227,8 @@ func TestCodecPassesOtherMessages(t *testing.T) {
 	check(t, c.Unmarshal(s, got))
 	in := &inbox{server: New(Config{}, Deps{})}
 	check(t, c.Unmarshal(mem.BufferSlice{mem.SliceBuffer{0xff}}, in))
-	if status.Code(in.request.err) != codes.InvalidArgument {
-		t.Fatalf("broken bytes are taken: %v", in.request.err)
+	if err := in.request.unpack(); status.Code(err) != codes.InvalidArgument {
+		t.Fatalf("broken bytes are taken: %v", err)
 	}
 	if _, err := c.Marshal(unsendable{errDraining()}); err == nil {
 		t.Fatal("marshalled what cannot be sent")
