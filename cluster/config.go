@@ -118,6 +118,8 @@ type Deps struct {
 	Answerer  Answerer
 	// Streams returns the number of open xDS streams.
 	Streams func() int
+	// Draining reports whether the node hands its xDS streams over. May be nil.
+	Draining func() bool
 	// WrapListener and Dial secure the Raft port; nil means plain TCP.
 	WrapListener func(net.Listener) net.Listener
 	Dial         func(ctx context.Context, network, address string) (net.Conn, error)

@@ -65,6 +65,9 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	if deps.Streams == nil {
 		deps.Streams = func() int { return 0 }
 	}
+	if deps.Draining == nil {
+		deps.Draining = func() bool { return false }
+	}
 	ident, err := loadIdentity(cfg.DataDir, cfg.NodeID)
 	if err != nil {
 		return nil, err
@@ -181,6 +184,6 @@ func (n *Node) meta() *clusterpb.Meta {
 		ServerId: n.ident.ServerID(), ClusterId: n.ident.ClusterID(),
 		Host: n.cfg.Advertise, RaftPort: uint32(n.cfg.RaftPort),
 		Zone: n.cfg.Zone, Voter: !n.cfg.NonVoter, Start: n.start.UnixNano(),
-		Streams: uint32(n.deps.Streams()),
+		Streams: uint32(n.deps.Streams()), Draining: n.deps.Draining(), Ready: n.ready.Load(),
 	}
 }

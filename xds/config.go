@@ -55,6 +55,16 @@ type Config struct {
 	// wait. Default GOMAXPROCS.
 	Admitted int
 
+	// Balance has streams moved to other nodes while this one has more than its
+	// share.
+	Balance bool
+
+	// SettledAfter is the age of streams that may be moved. Default 10 s.
+	SettledAfter time.Duration
+
+	// DrainTime is how long Drain takes to end the streams, at most. Default 10 s.
+	DrainTime time.Duration
+
 	// HelloTimeout is how long a stream may take to say who it is. Default 30 s.
 	HelloTimeout time.Duration
 }
@@ -69,6 +79,8 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxNames, 100_000)
 	def(&c.DecodeBudget, 64<<20)
 	def(&c.Admitted, runtime.GOMAXPROCS(0))
+	def(&c.SettledAfter, 10*time.Second)
+	def(&c.DrainTime, 10*time.Second)
 	def(&c.HelloTimeout, 30*time.Second)
 	return c
 }
@@ -88,6 +100,9 @@ type Deps struct {
 	Cluster Proposer
 	// Secrets opens secrets. Nil: there is no key, none is sent.
 	Secrets Opener
+	// Loads returns what the nodes have to do, this one included. Needed when
+	// streams are balanced.
+	Loads func() []Load
 	// Identify decides whose stream it is. Nil: the node's own word, see
 	// contract.md.
 	Identify func(context.Context, *corev3.Node) (Identity, error)

@@ -10,11 +10,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Pace of a drain: streams end in steps spread over most of the time that the
-// context leaves, at most maxDrain.
 const (
+	// drainStep is the time between two steps of a drain, which are spread over
+	// the configured time, at most half of what the context leaves.
 	drainStep = 20 * time.Millisecond
-	maxDrain  = 10 * time.Second
 	// maxReturn is how long proxies that were moved are given to be seen on
 	// other nodes, before they are reported as disconnected.
 	maxReturn = time.Second
@@ -25,7 +24,7 @@ const (
 // their ends are reported. It returns when that is done or the context ends.
 func (s *Server) Drain(ctx context.Context) {
 	s.draining.Store(true)
-	spread := maxDrain
+	spread := s.config.DrainTime
 	if deadline, ok := ctx.Deadline(); ok {
 		spread = min(spread, time.Until(deadline)/2)
 	}
@@ -49,6 +48,9 @@ func (s *Server) Drain(ctx context.Context) {
 	for !s.reporter.idle() && sleep(ctx, drainStep) {
 	}
 }
+
+// Draining reports whether the server hands its streams over.
+func (s *Server) Draining() bool { return s.draining.Load() }
 
 func (s *Server) tracked() []*stream {
 	s.mu.Lock()

@@ -72,7 +72,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	g := grpc.NewServer(f.server.ServerOptions()...)
 	f.server.Register(g)
 	served := make(chan error, 1)
-	go func() { served <- g.Serve(listener) }()
+	go func() { served <- g.Serve(f.server.Listener(listener)) }()
 	f.conn = f.dial()
 	t.Cleanup(func() {
 		g.Stop()

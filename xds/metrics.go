@@ -5,6 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics holds the collectors of one Server.
 type metrics struct {
 	waiting     prometheus.Gauge
+	fairShare   prometheus.Gauge
+	moved       prometheus.Counter
 	streams     *prometheus.GaugeVec
 	pushes      *prometheus.CounterVec
 	pushBytes   *prometheus.CounterVec
@@ -34,6 +36,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "ecp_xds_streams_waiting", Help: "New xDS streams that wait to be taken in.",
 		}),
+		fairShare: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ecp_xds_fair_share", Help: "xDS streams that each node would have if all had as many.",
+		}),
+		moved: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ecp_xds_moved_total", Help: "Streams that were ended to move them to other nodes.",
+		}),
 		pushes:     counter("ecp_xds_pushes_total", "Responses handed to streams.", "type"),
 		pushBytes:  counter("ecp_xds_push_bytes_total", "Bytes of responses handed to streams.", "type"),
 		acks:       counter("ecp_xds_acks_total", "Responses that proxies accepted.", "type"),
@@ -54,7 +62,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.waiting, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports, m.stale, m.shutSecrets)
+		reg.MustRegister(m.streams, m.moved, m.fairShare, m.waiting, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports, m.stale, m.shutSecrets)
 	}
 	return m
 }

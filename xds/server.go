@@ -31,6 +31,7 @@ type Server struct {
 	seed      maphash.Seed
 	budget    *budget
 	admission *admission
+	conns     *conns
 
 	// statusTurns bounds the answers about clients that are made at once.
 	statusTurns chan struct{}
@@ -65,6 +66,7 @@ func New(c Config, d Deps) *Server {
 	s.reporter = newReporter(c, d, s.metrics)
 	s.beats = newBeats()
 	s.budget = newBudget(c.DecodeBudget)
+	s.conns = &conns{server: s}
 	s.admission = newAdmission(c.Admitted, s.metrics.waiting)
 	return s
 }
@@ -76,6 +78,10 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.fanOut(ctx) })
 	wg.Go(func() { s.reporter.run(ctx) })
 	wg.Go(func() { s.beats.run(ctx) })
+	if s.config.Balance {
+		b := &balancer{server: s, shed: map[proxyKey]time.Time{}}
+		wg.Go(func() { b.run(ctx) })
+	}
 	wg.Wait()
 	return nil
 }

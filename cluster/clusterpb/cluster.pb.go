@@ -217,8 +217,12 @@ type Meta struct {
 	Zone     string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
 	Voter    bool   `protobuf:"varint,6,opt,name=voter,proto3" json:"voter,omitempty"`
 	// Nanoseconds since the Unix epoch at which the process started.
-	Start         int64  `protobuf:"varint,7,opt,name=start,proto3" json:"start,omitempty"`
-	Streams       uint32 `protobuf:"varint,8,opt,name=streams,proto3" json:"streams,omitempty"`
+	Start   int64  `protobuf:"varint,7,opt,name=start,proto3" json:"start,omitempty"`
+	Streams uint32 `protobuf:"varint,8,opt,name=streams,proto3" json:"streams,omitempty"`
+	// It hands its streams over and takes none.
+	Draining bool `protobuf:"varint,9,opt,name=draining,proto3" json:"draining,omitempty"`
+	// It has caught up with the cluster and serves proxies.
+	Ready         bool `protobuf:"varint,10,opt,name=ready,proto3" json:"ready,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -307,6 +311,20 @@ func (x *Meta) GetStreams() uint32 {
 		return x.Streams
 	}
 	return 0
+}
+
+func (x *Meta) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *Meta) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
 }
 
 // Identity is the content of node.json.
@@ -1430,7 +1448,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\arefusal\x18\x01 \x01(\tR\arefusal\x12\x1b\n" +
 	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xcd\x01\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xff\x01\n" +
 	"\x04Meta\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1440,7 +1458,10 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04zone\x18\x05 \x01(\tR\x04zone\x12\x14\n" +
 	"\x05voter\x18\x06 \x01(\bR\x05voter\x12\x14\n" +
 	"\x05start\x18\a \x01(\x03R\x05start\x12\x18\n" +
-	"\astreams\x18\b \x01(\rR\astreams\"\x97\x01\n" +
+	"\astreams\x18\b \x01(\rR\astreams\x12\x1a\n" +
+	"\bdraining\x18\t \x01(\bR\bdraining\x12\x14\n" +
+	"\x05ready\x18\n" +
+	" \x01(\bR\x05ready\"\x97\x01\n" +
 	"\bIdentity\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1d\n" +

@@ -44,6 +44,12 @@ func (c *config) check() []error {
 	if c.stopTimeout <= 0 {
 		mistake("--stop-timeout: %s is not above 0", c.stopTimeout)
 	}
+	if c.drainTime <= 0 {
+		mistake("--drain-time: %s is not above 0", c.drainTime)
+	}
+	if c.xdsBalance != "on" && c.xdsBalance != "off" {
+		mistake("--xds-balance: %q is neither on nor off", c.xdsBalance)
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.logLevel) {
 		mistake("--log-level: %q is none of debug, info, warn, error", c.logLevel)
 	}

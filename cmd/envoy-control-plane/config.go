@@ -49,6 +49,8 @@ type config struct {
 	insecure      bool
 
 	stopTimeout time.Duration
+	drainTime   time.Duration
+	xdsBalance  string // on or off
 
 	logLevel, logFormat string
 }
@@ -86,6 +88,8 @@ var settings = []setting{
 	{"jwt-secret-file", "JWT_SECRET_FILE"},
 	{"insecure", "INSECURE"},
 	{"stop-timeout", "STOP_TIMEOUT"},
+	{"drain-time", "DRAIN_TIME"},
+	{"xds-balance", "XDS_BALANCE"},
 	{"log-level", "LOG_LEVEL"},
 	{"log-format", "LOG_FORMAT"},
 }
@@ -117,6 +121,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.jwtSecretFile, "jwt-secret-file", "", "file with the HS256 secret of API tokens (or JWT_SECRET)")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve beyond loopback without authentication")
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", 25*time.Second, "bound on draining after SIGTERM")
+	flags.DurationVar(&c.drainTime, "drain-time", 10*time.Second, "how long a stop takes to hand xDS streams over, at most half of what is left of --stop-timeout")
+	flags.StringVar(&c.xdsBalance, "xds-balance", "on", "on: move xDS streams away while this node has more than its share; off: never")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "", "json or text (default: json, text on a terminal)")
 	for _, s := range settings {

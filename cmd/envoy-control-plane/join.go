@@ -27,12 +27,13 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	messages := resource.New()
 	streams := xds.Deps{
 		Log: log.With("part", "xds"), Registry: s.registry, Cluster: lateCluster{s}, Gather: lateCluster{s}.Gather,
+		Loads: lateCluster{s}.Loads,
 	}
 	if c.keys != nil {
 		streams.Secrets = c.keys
 	}
 	s.xds = xds.New(xds.Config{
-		NodeID: c.nodeID, NodeStart: time.Now().UnixNano(),
+		NodeID: c.nodeID, NodeStart: time.Now().UnixNano(), Balance: c.xdsBalance == "on", DrainTime: c.drainTime,
 		ProxyGrace: cmp.Or(c.proxyGrace, -1), // 0 is no grace here, and the default there
 	}, streams)
 	observers := []cluster.Observer{s.xds}
@@ -47,7 +48,7 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	var err error
 	s.cluster, err = cluster.New(clusterConfig(c), cluster.Deps{
 		Log: log.With("part", "cluster"), Metrics: s.registry, Observers: observers,
-		Answerer: s.xds.Answer, Streams: s.xds.Streams,
+		Answerer: s.xds.Answer, Streams: s.xds.Streams, Draining: s.xds.Draining,
 	})
 	if err != nil {
 		return nil, err
@@ -108,6 +109,15 @@ func (l lateCluster) IsLeader() bool    { return l.s.cluster.IsLeader() }
 func (l lateCluster) Term() uint64 {
 	term, _ := l.s.cluster.Leadership()
 	return term
+}
+
+func (l lateCluster) Loads() []xds.Load {
+	loads := l.s.cluster.Loads()
+	out := make([]xds.Load, len(loads))
+	for i, load := range loads {
+		out[i] = xds.Load(load)
+	}
+	return out
 }
 
 func (l lateCluster) Propose(ctx context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {

@@ -26,7 +26,7 @@ func (s *server) serveXDS(ctx context.Context, ln net.Listener) error {
 		background.Go(func() { s.catchUp(ctx) })
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.grpc.Serve(ln) }()
+	go func() { served <- s.grpc.Serve(s.xds.Listener(ln)) }()
 	select {
 	case err := <-served:
 		return err
