@@ -17,39 +17,45 @@ const (
 	acksEvery = 5 * time.Millisecond
 )
 
-// child is a server process.
+// child is a process of this program: a server, or the crowd of a storm.
 type child struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	orders  *json.Encoder
 	answers *json.Decoder
-	address string
+	first   answer
 }
 
-// startChild starts this program as a server. It dies with the context, and
-// when its standard input ends, as it does when this process dies.
-func startChild(ctx context.Context, name string, o *options, stderr io.Writer) (*child, error) {
+// startServer starts this program as a server.
+func startServer(ctx context.Context, name string, o *options, stderr io.Writer) (*child, error) {
+	return startChild(ctx, stderr, "server", name, "--protocol", string(o.protocol),
+		"--clusters", strconv.Itoa(o.clusters), "--endpoints", strconv.Itoa(o.endpoints),
+		"--fleets", strconv.Itoa(o.fleets),
+		"--profiled="+strconv.FormatBool(o.profiled), "--resumed="+strconv.FormatBool(o.resumed))
+}
+
+// startChild starts this program once more and waits for its first answer. It
+// dies with the context, and when its standard input ends, as it does when
+// this process dies.
+func startChild(ctx context.Context, stderr io.Writer, args ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	//nolint:gosec // it starts itself
-	cmd := exec.CommandContext(ctx, self, "server", name, "--protocol", string(o.protocol),
-		"--clusters", strconv.Itoa(o.clusters), "--endpoints", strconv.Itoa(o.endpoints),
-		"--fleets", strconv.Itoa(o.fleets),
-		"--profiled="+strconv.FormatBool(o.profiled), "--resumed="+strconv.FormatBool(o.resumed))
+	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Stderr = stderr
 	cmd.WaitDelay = time.Second
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
 	c := &child{cmd: cmd, in: in, orders: json.NewEncoder(in), answers: json.NewDecoder(out)}
 	a, err := c.answer()
@@ -58,9 +64,9 @@ func startChild(ctx context.Context, name string, o *options, stderr io.Writer) 
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause // which ended the process
 		}
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
-	c.address = a.Address
+	c.first = a
 	return c, nil
 }
 
@@ -75,10 +81,10 @@ func (c *child) stop() {
 func (c *child) answer() (answer, error) {
 	var a answer
 	if err := c.answers.Decode(&a); err != nil {
-		return a, fmt.Errorf("the server process ended: %w", err)
+		return a, fmt.Errorf("the process ended: %w", err)
 	}
 	if a.Error != "" {
-		return a, fmt.Errorf("the server process says: %s", a.Error)
+		return a, fmt.Errorf("the process says: %s", a.Error)
 	}
 	return a, nil
 }
@@ -86,7 +92,7 @@ func (c *child) answer() (answer, error) {
 // order has an order carried out.
 func (c *child) order(o order) (answer, error) {
 	if err := c.orders.Encode(o); err != nil {
-		return answer{}, fmt.Errorf("the server process ended: %w", err)
+		return answer{}, fmt.Errorf("the process ended: %w", err)
 	}
 	return c.answer()
 }

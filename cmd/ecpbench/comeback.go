@@ -20,7 +20,7 @@ func (t *measurement) comeBack(ctx context.Context, name string, stderr io.Write
 	t.child.stop()
 	o := *t.options
 	o.resumed = true
-	c, err := startChild(ctx, name, &o, stderr)
+	c, err := startServer(ctx, name, &o, stderr)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (t *measurement) comeBack(ctx context.Context, name string, stderr io.Write
 	if err != nil {
 		return err
 	}
-	s := t.swarm.again(&o, c.address)
+	s := t.swarm.again(&o, c.first.Address)
 	defer s.close()
 	began := time.Now()
 	if err := s.connect(ctx, o.parallel); err != nil {

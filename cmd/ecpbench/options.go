@@ -30,7 +30,7 @@ type options struct {
 	streams, rounds, changes, parallel int
 	rate                               int           // of changes, a second; 0: one at a time
 	lasting                            time.Duration // of the rate
-	distinct, again                    bool
+	distinct, again, storm             bool
 	servers                            []string
 	timeout, settle                    time.Duration
 	output, profile                    string

@@ -83,6 +83,10 @@ func outcomeOf(name string, o *options, samples []sample) outcome {
 		median("memory per proxy, peak", "KiB", samples, func(s sample) float64 { return float64(s.peak) / 1024 / n }),
 		memoryFigure(samples, n),
 	}
+	if o.storm {
+		out.Figures = append(out.Figures, quantiles("change of another fleet meanwhile, to ACK", "ms", time.Millisecond, samples,
+			func(s sample) []time.Duration { return s.stirred })...)
+	}
 	if o.again {
 		out.Figures = append(out.Figures, againFigures(samples, n)...)
 	}

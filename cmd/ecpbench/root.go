@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 --timeout ran out.`,
 			return misuse("ecpbench needs one of: connect, fanout")
 		},
 	}
-	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.serverCommand())
+	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.serverCommand(), a.crowdCommand())
 	return root
 }
 
@@ -94,16 +94,30 @@ and endpoints, the server's CPU until it has read every acknowledgement, and its
 memory, at its highest and settled. With --again all streams are cut then, and the
 proxies come back, with what they have, to another process that serves the same:
 measured are time and CPU until all are settled, and the bytes of resources that they
-were sent again. There b0 believes what a proxy says that it has.` + about,
+were sent again. There b0 believes what a proxy says that it has.
+
+With --storm all proxies come at once, from a process of their own. Ten of another
+fleet are there already; it changes every 50 ms, and each change is timed until all
+ten have acknowledged it.` + about,
 		Example: `  ecpbench connect
   ecpbench connect --again --servers b0,ecp
+  ecpbench connect --storm --streams 10000
   ecpbench connect --streams 10000 --parallel 1000
   ecpbench connect --protocol sotw -o json`,
 		Args: cobra.NoArgs,
 	}
 	o.addFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.again, "again", false, "have all proxies come back to another server")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.measure(cmd.Context(), "connect", o) }
+	cmd.Flags().BoolVar(&o.storm, "storm", false, "have all proxies come at once, while another fleet changes")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.storm {
+			if o.again || o.distinct || o.fleets > 1 {
+				return misuse("--storm goes with none of --again, --distinct and --fleets")
+			}
+			o.fleets = stormFleets
+		}
+		return a.measure(cmd.Context(), "connect", o)
+	}
 	return cmd
 }
 
@@ -130,6 +144,24 @@ func (a *app) serverCommand() *cobra.Command {
 			return err
 		}
 		return serveBackend(b, a.in, a.out)
+	}
+	return cmd
+}
+
+// crowdCommand is the process of a storm's proxies.
+func (a *app) crowdCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:    "crowd ADDRESS",
+		Short:  "Connect all proxies of a storm, until standard input ends",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+	}
+	o.addScene(cmd.Flags())
+	cmd.Flags().IntVar(&o.streams, "streams", 1, "proxies")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.started = true
+		return gather(cmd.Context(), o, args[0], a.in, a.out)
 	}
 	return cmd
 }

@@ -271,3 +271,21 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// In a storm everybody is configured, and the bystanders get their changes.
+func TestStorm(t *testing.T) {
+	for _, p := range []protocol{delta, stateOfTheWorld} {
+		t.Run(string(p), func(t *testing.T) {
+			r := measured(t, append(small("connect", p), "--storm")...)
+			if len(r.Servers) != len(serverNames()) {
+				t.Fatalf("servers %+v", r.Servers)
+			}
+			for _, o := range r.Servers {
+				if o.figure("change of another fleet meanwhile, to ACK, max") == nil {
+					t.Errorf("%s has no figure of the other fleet", o.Server)
+				}
+			}
+		})
+	}
+	ecpbench(t, exitUsage, "connect", "--storm", "--again")
+}

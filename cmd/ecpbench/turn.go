@@ -34,6 +34,7 @@ type sample struct {
 	idle, pushing  []time.Duration // applies of what concerns nobody
 	flood          flood
 	again          again
+	stirred        []time.Duration // of a storm: from commit to ACK of the other fleet
 }
 
 // turn measures one server, from its start to its end. Profiles are written
@@ -42,13 +43,17 @@ func turn(ctx context.Context, name string, o *options, stderr io.Writer) (sampl
 	// However the turn ends, the process does.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := startChild(ctx, name, o, stderr)
+	c, err := startServer(ctx, name, o, stderr)
 	if err != nil {
 		return sample{}, err
 	}
 	defer c.stop()
-	t := &measurement{child: c, options: o, swarm: newSwarm(o, c.address)}
+	t := &measurement{child: c, options: o, swarm: newSwarm(o, c.first.Address)}
 	defer t.swarm.close()
+	if o.storm {
+		t.storm = newStorm(o, c)
+		defer t.storm.close()
+	}
 	if o.profiled {
 		t.profile = func(what string) string { return filepath.Join(o.profile, name+"."+what+".pprof") }
 	}
@@ -76,6 +81,7 @@ type measurement struct {
 	sample
 	child   *child
 	swarm   *swarm
+	storm   *storm // nil: none
 	options *options
 	profile func(what string) string // path of a profile; nil: none
 }
@@ -83,6 +89,9 @@ type measurement struct {
 // connect connects all proxies.
 func (t *measurement) connect(ctx context.Context) error {
 	before, err := t.child.settle(ctx, t.options.settle)
+	if err == nil && t.storm != nil {
+		err = t.storm.swarm.connect(ctx, bystanders)
+	}
 	if err != nil {
 		return err
 	}
@@ -95,11 +104,11 @@ func (t *measurement) connect(ctx context.Context) error {
 		err = t.startProfile("connect")
 	}
 	if err == nil {
-		err = t.swarm.connect(ctx, t.options.parallel)
+		err = t.arrive(ctx)
 	}
 	t.connected = time.Since(began)
 	if err == nil {
-		err = t.child.awaitAcks(ctx, t.swarm.acks.Load)
+		err = t.child.awaitAcks(ctx, t.acks)
 	}
 	if err != nil {
 		return err
