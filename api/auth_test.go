@@ -81,7 +81,7 @@ func TestPermissions(t *testing.T) {
 	r := newRig(t, withSecret)
 	least := map[string]string{
 		"getHealth": "", "getReady": "",
-		"putTenant": "admin", "deleteTenant": "admin", "transferLeader": "admin", "removeNode": "admin",
+		"putTenant": "admin", "deleteTenant": "admin", "transferLeader": "admin", "removeNode": "admin", "drainNode": "admin", "undrainNode": "admin",
 		"putFleet": "operator", "deleteFleet": "operator", "changeFleet": "operator", "rollbackFleet": "operator",
 		"putEndpoints": "operator", "deleteEndpoints": "operator", "deleteProxy": "operator", "retryProxy": "operator",
 		"putSecret": "operator", "deleteSecret": "operator",

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
@@ -36,7 +38,7 @@ func nodeJSON(n *fsmpb.NodeReport) wire.Node {
 		ID: n.GetId(), Address: n.GetAddress(), Role: role, Leader: n.GetLeader(), Healthy: n.GetHealthy(),
 		Applied: n.GetApplied(), Streams: n.GetStreams(), Build: n.GetBuild(), Zone: n.GetZone(),
 		APIAddress: n.GetApiAddress(), XDSAddress: n.GetXdsAddress(), Reason: n.GetReason(),
-		Stale: n.GetStale(),
+		Stale: n.GetStale(), Draining: n.GetDraining(),
 	}
 }
 
@@ -82,4 +84,27 @@ func (s *Server) removeNode(c *call) (*answer, error) {
 		return nil, s.unheard(c, err)
 	}
 	return &answer{body: wire.NodeRemoved{Node: c.param("node")}}, nil
+}
+
+// maxDrain is the longest time that a drain may be spread over.
+const maxDrain = time.Hour
+
+func (s *Server) drainNode(c *call) (*answer, error) {
+	within, err := c.duration("within", maxDrain)
+	if err != nil {
+		return nil, err
+	}
+	return s.setDraining(c, true, within)
+}
+
+func (s *Server) undrainNode(c *call) (*answer, error) { return s.setDraining(c, false, 0) }
+
+func (s *Server) setDraining(c *call, on bool, within time.Duration) (*answer, error) {
+	if err := s.member(c, c.param("node")); err != nil {
+		return nil, err
+	}
+	if err := s.deps.Cluster.DrainNode(c.ctx, c.param("node"), on, within); err != nil {
+		return nil, s.unheard(c, err)
+	}
+	return &answer{body: wire.NodeDraining{Node: c.param("node"), Draining: on}}, nil
 }

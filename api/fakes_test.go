@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ type node struct {
 	gather     func(q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error)
 	moved      []string
 	removed    []string
+	drained    []string
 	clusterErr error
 }
 
@@ -156,6 +158,13 @@ func (n *node) TransferLeadership(_ context.Context, to string) error {
 	defer n.mu.Unlock()
 	n.moved = append(n.moved, to)
 	n.leader = "n2"
+	return n.clusterErr
+}
+
+func (n *node) DrainNode(_ context.Context, id string, on bool, within time.Duration) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.drained = append(n.drained, fmt.Sprint(id, " ", on, " ", within))
 	return n.clusterErr
 }
 

@@ -135,6 +135,12 @@ func routes() []Route {
 		{get, clusterPath, "getCluster", PermView, KindPlain, reading, read(getCluster)},
 		{post, clusterPath + "/leader", "transferLeader", PermCluster, KindPlain, nil, (*Server).transferLeader},
 		{del, clusterPath + "/nodes/{node}", "removeNode", PermCluster, KindPlain, nil, (*Server).removeNode},
+		{
+			post, clusterPath + "/nodes/{node}/drain", "drainNode", PermCluster, KindPlain,
+			[]string{"within"},
+			(*Server).drainNode,
+		},
+		{del, clusterPath + "/nodes/{node}/drain", "undrainNode", PermCluster, KindPlain, nil, (*Server).undrainNode},
 	}
 }
 

@@ -66,6 +66,15 @@ func TestCluster(t *testing.T) {
 	r.post("/api/v1/cluster/leader", `{"node":"n9"}`).refused(wire.CodeNodeNotFound)
 	r.post("/api/v1/cluster/leader", `{"nod":"n2"}`).refused(wire.CodeUnknownField, "nod")
 	r.delete("/api/v1/cluster/nodes/n9").refused(wire.CodeNodeNotFound)
+	drained := decoded[wire.NodeDraining](r.post("/api/v1/cluster/nodes/n2/drain?within=30s", ""), 200)
+	if !drained.Draining || drained.Node != "n2" || r.node.drained[0] != "n2 true 30s" {
+		t.Errorf("drain: %+v, %v", drained, r.node.drained)
+	}
+	if got := decoded[wire.NodeDraining](r.delete("/api/v1/cluster/nodes/n2/drain"), 200); got.Draining || r.node.drained[1] != "n2 false 0s" {
+		t.Errorf("undrain: %+v, %v", got, r.node.drained)
+	}
+	r.post("/api/v1/cluster/nodes/n2/drain?within=2h", "").refused(wire.CodeInvalidParameter, "query.within")
+	r.post("/api/v1/cluster/nodes/n9/drain", "").refused(wire.CodeNodeNotFound)
 	if got := decoded[wire.NodeRemoved](r.delete("/api/v1/cluster/nodes/n2"), 200); got.Node != "n2" || r.node.removed[0] != "n2" {
 		t.Errorf("removed: %+v", got)
 	}

@@ -120,6 +120,8 @@ type Deps struct {
 	Streams func() int
 	// Draining reports whether the node hands its xDS streams over. May be nil.
 	Draining func() bool
+	// SetDraining begins or ends that. May be nil.
+	SetDraining func(on bool, within time.Duration)
 	// WrapListener and Dial secure the Raft port; nil means plain TCP.
 	WrapListener func(net.Listener) net.Listener
 	Dial         func(ctx context.Context, network, address string) (net.Conn, error)

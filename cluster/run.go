@@ -279,7 +279,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		Address: n.cfg.address(), Voter: !n.cfg.NonVoter, Zone: n.cfg.Zone, Build: n.cfg.Build,
 		ApiAddress: n.cfg.APIAddress, XdsAddress: n.cfg.XDSAddress,
 		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.ready.Load(),
-		Clock: n.deps.now().UnixNano(), Reason: n.degraded(), Stale: n.Stale(),
+		Clock: n.deps.now().UnixNano(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
 	}
 	if rt := n.rt.Load(); rt != nil {
 		out.Configured = len(rt.servers()) > 0

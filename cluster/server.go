@@ -54,6 +54,11 @@ func (s *server) Transfer(ctx context.Context, req *clusterpb.TransferRequest) (
 	return said(s.n.transferHere(ctx, req.GetNodeId())), nil
 }
 
+// Drain implements clusterpb.PeerServer.
+func (s *server) Drain(ctx context.Context, req *clusterpb.DrainRequest) (*clusterpb.Outcome, error) {
+	return said(s.n.drainHere(ctx, req.GetOn(), time.Duration(req.GetWithinMs())*time.Millisecond)), nil
+}
+
 // said is an outcome, never nil.
 func said(err error) *clusterpb.Outcome {
 	if o := outcomeOf(err); o != nil {

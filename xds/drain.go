@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -28,24 +29,64 @@ func (s *Server) Drain(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok {
 		spread = min(spread, time.Until(deadline)/2)
 	}
-	steps := max(1, int(spread/drainStep))
-	perStep := s.Streams()/steps + 1
-	for {
-		open := s.tracked()
-		if len(open) == 0 {
-			break
-		}
-		for _, st := range open[:min(perStep, len(open))] {
-			st.end(errDraining())
-		}
-		if !sleep(ctx, drainStep) {
-			return
-		}
+	if !s.handOver(ctx, spread) {
+		return
 	}
 	for wait := maxReturn; wait > 0 && s.reporter.holds() && sleep(ctx, drainStep); wait -= drainStep {
 	}
 	s.reporter.letAll()
 	for !s.reporter.idle() && sleep(ctx, drainStep) {
+	}
+}
+
+// handOver ends the streams in small steps over a time, while the server
+// drains. It reports whether all have ended.
+func (s *Server) handOver(ctx context.Context, spread time.Duration) bool {
+	steps := max(1, int(spread/drainStep))
+	perStep := s.Streams()/steps + 1
+	for s.draining.Load() {
+		open := s.tracked()
+		if len(open) == 0 {
+			return true
+		}
+		peers := map[string]struct{}{}
+		for _, st := range open[:min(perStep, len(open))] {
+			st.end(errDraining())
+			peers[st.peer] = struct{}{}
+		}
+		s.conns.closeSoon(peers)
+		if !sleep(ctx, drainStep) {
+			return false
+		}
+	}
+	return false
+}
+
+// SetDraining has the server refuse new streams and hand those that it has
+// over to other nodes, evenly within a time (0: DrainTime); off: take streams
+// again.
+func (s *Server) SetDraining(on bool, within time.Duration) {
+	s.draining.Store(on)
+	if !on {
+		return
+	}
+	select {
+	case s.drains <- cmp.Or(within, s.config.DrainTime):
+	default: // one waits already
+	}
+}
+
+// drainOnRequest hands streams over when asked, until the context ends.
+func (s *Server) drainOnRequest(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case within := <-s.drains:
+			if s.handOver(ctx, within) {
+				s.log.Info("drained: all streams have ended")
+			}
+		}
 	}
 }
 

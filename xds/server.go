@@ -38,7 +38,8 @@ type Server struct {
 
 	numbers  atomic.Uint64 // of streams
 	draining atomic.Bool
-	requests sync.Pool // of requests that have been taken in
+	drains   chan time.Duration // requests, capacity 1
+	requests sync.Pool          // of requests that have been taken in
 	// stale is the log index of a state that is served without knowing
 	// whether there are later ones; 0 when that is known.
 	stale atomic.Uint64
@@ -57,7 +58,7 @@ func New(c Config, d Deps) *Server {
 	s := &Server{
 		config: c, deps: d, log: d.Log, metrics: newMetrics(d.Registry),
 		subs: newSubscriptions(), dirt: newDirt(), seen: newWatermark(),
-		seed: maphash.MakeSeed(), open: map[uint64]*stream{}, statusTurns: make(chan struct{}, maxStatusAtOnce),
+		seed: maphash.MakeSeed(), drains: make(chan time.Duration, 1), open: map[uint64]*stream{}, statusTurns: make(chan struct{}, maxStatusAtOnce),
 	}
 	s.kinds = newKinds(s.metrics)
 	v := newVault(d, s.metrics)
@@ -78,6 +79,7 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.fanOut(ctx) })
 	wg.Go(func() { s.reporter.run(ctx) })
 	wg.Go(func() { s.beats.run(ctx) })
+	wg.Go(func() { s.drainOnRequest(ctx) })
 	if s.config.Balance {
 		b := &balancer{server: s, shed: map[proxyKey]time.Time{}}
 		wg.Go(func() { b.run(ctx) })

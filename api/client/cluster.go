@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
 )
@@ -25,5 +27,24 @@ func (c *Client) TransferLeader(ctx context.Context, node string) (*wire.LeaderT
 func (c *Client) RemoveNode(ctx context.Context, node string) (*wire.NodeRemoved, error) {
 	var out wire.NodeRemoved
 	err := c.write(ctx, http.MethodDelete, pathOf("cluster", "nodes", node), nil, nil, &out)
+	return orNil(&out, err)
+}
+
+// DrainNode has a node hand its xDS streams over to the others within a time (0:
+// the node's own) and take none.
+func (c *Client) DrainNode(ctx context.Context, node string, within time.Duration) (*wire.NodeDraining, error) {
+	query := url.Values{}
+	if within > 0 {
+		query.Set("within", within.String())
+	}
+	var out wire.NodeDraining
+	err := c.write(ctx, http.MethodPost, pathOf("cluster", "nodes", node, "drain"), query, nil, &out)
+	return orNil(&out, err)
+}
+
+// UndrainNode has a node take streams again.
+func (c *Client) UndrainNode(ctx context.Context, node string) (*wire.NodeDraining, error) {
+	var out wire.NodeDraining
+	err := c.write(ctx, http.MethodDelete, pathOf("cluster", "nodes", node, "drain"), nil, nil, &out)
 	return orNil(&out, err)
 }

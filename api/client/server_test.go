@@ -63,6 +63,8 @@ func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
 
 func (l *lonely) TransferLeadership(context.Context, string) error { return nil }
 
+func (l *lonely) DrainNode(context.Context, string, bool, time.Duration) error { return nil }
+
 func (l *lonely) RemoveNode(context.Context, string) error { return nil }
 
 func (l *lonely) LeaderID() string { return "n1" }
@@ -311,6 +313,13 @@ func TestEveryOperation(t *testing.T) {
 	must(err)
 	if _, err := c.RemoveNode(ctx, "n9"); err != nil && client.CodeOf(err) != wire.CodeNodeNotFound {
 		t.Errorf("removing a node: %v", err)
+	}
+	drained, err := c.DrainNode(ctx, "n1", time.Minute)
+	must(err)
+	undrained, err := c.UndrainNode(ctx, "n1")
+	must(err)
+	if !drained.Draining || undrained.Draining {
+		t.Errorf("draining: %+v, then %+v", drained, undrained)
 	}
 	health, err := c.Health(ctx)
 	must(err)

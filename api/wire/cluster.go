@@ -37,6 +37,8 @@ type Node struct {
 	// Stale: it serves the last committed state on its disk, without having
 	// found a majority since its start.
 	Stale bool `json:"stale,omitempty"`
+	// Draining: it hands its xDS streams over and takes none.
+	Draining bool `json:"draining,omitempty"`
 	// Applied is its last applied log index.
 	Applied uint64 `json:"applied"`
 	// Streams counts open xDS streams.
@@ -134,4 +136,10 @@ type Version struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
 	Go      string `json:"go"`
+}
+
+// NodeDraining answers that a node was told to drain, or to take streams again.
+type NodeDraining struct {
+	Node     string `json:"node"`
+	Draining bool   `json:"draining"`
 }

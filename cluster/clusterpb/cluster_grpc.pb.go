@@ -30,6 +30,7 @@ const (
 	Peer_ReadIndex_FullMethodName = "/ecp.cluster.v1.Peer/ReadIndex"
 	Peer_Confirm_FullMethodName   = "/ecp.cluster.v1.Peer/Confirm"
 	Peer_Query_FullMethodName     = "/ecp.cluster.v1.Peer/Query"
+	Peer_Drain_FullMethodName     = "/ecp.cluster.v1.Peer/Drain"
 )
 
 // PeerClient is the client API for Peer service.
@@ -50,6 +51,8 @@ type PeerClient interface {
 	// Confirm tells the term that the node is in.
 	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmReply, error)
 	Query(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (*QueryReply, error)
+	// Drain has the node hand its xDS streams over, or take them again.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*Outcome, error)
 }
 
 type peerClient struct {
@@ -150,6 +153,16 @@ func (c *peerClient) Query(ctx context.Context, in *QueryRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *peerClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*Outcome, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Outcome)
+	err := c.cc.Invoke(ctx, Peer_Drain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -168,6 +181,8 @@ type PeerServer interface {
 	// Confirm tells the term that the node is in.
 	Confirm(context.Context, *ConfirmRequest) (*ConfirmReply, error)
 	Query(context.Context, *QueryRequest) (*QueryReply, error)
+	// Drain has the node hand its xDS streams over, or take them again.
+	Drain(context.Context, *DrainRequest) (*Outcome, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -204,6 +219,9 @@ func (UnimplementedPeerServer) Confirm(context.Context, *ConfirmRequest) (*Confi
 }
 func (UnimplementedPeerServer) Query(context.Context, *QueryRequest) (*QueryReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Query not implemented")
+}
+func (UnimplementedPeerServer) Drain(context.Context, *DrainRequest) (*Outcome, error) {
+	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -388,6 +406,24 @@ func _Peer_Query_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Drain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Drain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Drain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Drain(ctx, req.(*DrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -430,6 +466,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Query",
 			Handler:    _Peer_Query_Handler,
+		},
+		{
+			MethodName: "Drain",
+			Handler:    _Peer_Drain_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -17,9 +17,10 @@ func (a *app) clusterCommand() *cobra.Command {
 	})
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Show the control plane's own nodes, move its leadership, remove a node",
+		Short: "Show the control plane's own nodes, move its leadership, drain or remove a node",
 		Example: `  ecpctl cluster
   ecpctl cluster transfer cp-1
+  ecpctl cluster drain cp-2 --wait
   ecpctl cluster remove cp-4`,
 		Args: cobra.NoArgs,
 		RunE: show,
@@ -35,6 +36,8 @@ func (a *app) clusterCommand() *cobra.Command {
 		},
 		a.clusterTransfer(),
 		a.clusterRemove(),
+		a.clusterDrain(),
+		a.clusterUndrain(),
 	)
 	return cmd
 }
@@ -71,6 +74,9 @@ func mark(leader bool) string {
 }
 
 func health(n wire.Node) string {
+	if n.Healthy && n.Draining {
+		return "draining"
+	}
 	if n.Healthy {
 		return "healthy"
 	}

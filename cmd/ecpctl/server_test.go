@@ -85,6 +85,8 @@ func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
 
 func (l *lonely) TransferLeadership(context.Context, string) error { return nil }
 
+func (l *lonely) DrainNode(context.Context, string, bool, time.Duration) error { return nil }
+
 func (l *lonely) RemoveNode(context.Context, string) error { return nil }
 
 func (l *lonely) LeaderID() string { return "cp-0" }

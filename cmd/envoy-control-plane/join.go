@@ -48,7 +48,7 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	var err error
 	s.cluster, err = cluster.New(clusterConfig(c), cluster.Deps{
 		Log: log.With("part", "cluster"), Metrics: s.registry, Observers: observers,
-		Answerer: s.xds.Answer, Streams: s.xds.Streams, Draining: s.xds.Draining,
+		Answerer: s.xds.Answer, Streams: s.xds.Streams, Draining: s.xds.Draining, SetDraining: s.xds.SetDraining,
 	})
 	if err != nil {
 		return nil, err
@@ -137,6 +137,9 @@ func (s *server) parts() []wire.Part {
 	if s.cluster.Stale() {
 		out = append(out, wire.Part{Name: "xds", OK: true, Degraded: true, Reason: fmt.Sprintf(
 			"proxies are served the last committed state on this disk, index %d, which may be stale", s.cluster.State().Index())})
+	}
+	if s.xds.Draining() {
+		out = append(out, wire.Part{Name: "xds", Reason: "draining: proxies go to other nodes"})
 	}
 	if shut := s.xds.ShutSecrets(); shut > 0 {
 		out = append(out, wire.Part{

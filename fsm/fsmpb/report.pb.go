@@ -1516,7 +1516,9 @@ type NodeReport struct {
 	Reachable bool `protobuf:"varint,13,opt,name=reachable,proto3" json:"reachable,omitempty"`
 	// Whether it found no majority since its start, and serves the last state
 	// that its own disk knows to be committed.
-	Stale         bool `protobuf:"varint,15,opt,name=stale,proto3" json:"stale,omitempty"`
+	Stale bool `protobuf:"varint,15,opt,name=stale,proto3" json:"stale,omitempty"`
+	// It hands its xDS streams over to other nodes and takes none.
+	Draining      bool `protobuf:"varint,14,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1649,6 +1651,13 @@ func (x *NodeReport) GetStale() bool {
 	return false
 }
 
+func (x *NodeReport) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
 var File_fsm_fsmpb_report_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_report_proto_rawDesc = "" +
@@ -1777,7 +1786,7 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12,\n" +
-	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\"\xea\x02\n" +
+	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\"\x86\x03\n" +
 	"\n" +
 	"NodeReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -1796,7 +1805,8 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"xdsAddress\x12\x16\n" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12\x1c\n" +
 	"\treachable\x18\r \x01(\bR\treachable\x12\x14\n" +
-	"\x05stale\x18\x0f \x01(\bR\x05staleB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\x05stale\x18\x0f \x01(\bR\x05stale\x12\x1a\n" +
+	"\bdraining\x18\x0e \x01(\bR\bdrainingB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_report_proto_rawDescOnce sync.Once
