@@ -18,6 +18,10 @@ const (
 	// maxReturn is how long proxies that were moved are given to be seen on
 	// other nodes, before they are reported as disconnected.
 	maxReturn = time.Second
+	// maxTell bounds the wait for what is still to be reported: in a cluster
+	// that stops as a whole nobody takes it, and the next start of the node makes
+	// it good.
+	maxTell = 3 * time.Second
 )
 
 // Drain refuses new streams, ends those that are open in small steps, so that
@@ -25,6 +29,7 @@ const (
 // their ends are reported. It returns when that is done or the context ends.
 func (s *Server) Drain(ctx context.Context) {
 	s.draining.Store(true)
+	s.reporter.letAll() // of proxies that went before
 	spread := s.config.DrainTime
 	if deadline, ok := ctx.Deadline(); ok {
 		spread = min(spread, time.Until(deadline)/2)
@@ -32,11 +37,13 @@ func (s *Server) Drain(ctx context.Context) {
 	if !s.handOver(ctx, spread) {
 		return
 	}
-	for wait := maxReturn; wait > 0 && s.reporter.holds() && sleep(ctx, drainStep); wait -= drainStep {
+	until := func(bound time.Duration, done func() bool) {
+		for ; bound > 0 && !done() && sleep(ctx, drainStep); bound -= drainStep {
+		}
 	}
+	until(maxReturn, func() bool { return !s.reporter.holds() })
 	s.reporter.letAll()
-	for !s.reporter.idle() && sleep(ctx, drainStep) {
-	}
+	until(maxTell, s.reporter.idle)
 }
 
 // handOver ends the streams in small steps over a time, while the server
