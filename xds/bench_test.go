@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -207,6 +208,38 @@ func herds(b *testing.B, run func(*testing.B, *herd)) {
 					h.leave()
 				}
 			})
+		}
+	}
+}
+
+// BenchmarkChangeForManyGroups: one service changes, which a thousand sets of
+// a thousand names have in common.
+func BenchmarkChangeForManyGroups(b *testing.B) {
+	s := New(Config{NodeID: "n"}, Deps{})
+	st, index := fsm.New(), uint64(1)
+	put := func(name string, port int) {
+		body := marshal(b, assignment(name, uint32(port)))
+		index++
+		st, _, _ = st.Apply(index, &fsmpb.Entry{Commands: []*fsmpb.Command{{Op: &fsmpb.Command_PutEndpoints{PutEndpoints: &fsmpb.PutEndpoints{
+			Tenant: "default", Service: name, Body: body, Hash: fsm.ResourceHash(body, nil, 0),
+		}}}}})
+	}
+	names := make([]string, 1000)
+	for i := range names {
+		names[i] = fmt.Sprintf("service-%04d", i)
+		put(names[i], 1)
+	}
+	s.hub.spread(work{state: st, all: true})
+	for i := range 1000 {
+		stream := &stream{server: s, id: Identity{"default", "web", "p"}}
+		own := sortedSet(append(slices.Clone(names), fmt.Sprintf("zone-%04d", i)))
+		s.hub.joinGroup(s.kinds.of(fsm.TypeEndpoints), s.subs.intern(false, own), stream)
+	}
+	b.ReportAllocs()
+	for n := 2; b.Loop(); n++ {
+		put(names[0], n)
+		if got := len(s.hub.spread(work{state: st, live: map[liveKey]struct{}{{fsm.TypeEndpoints, "default", names[0]}: {}}})); got != 1000 {
+			b.Fatal(got)
 		}
 	}
 }

@@ -113,7 +113,9 @@ func (h *hub) spread(w work) []*stream {
 	for _, s := range h.dirtyScopes(w) {
 		changed, first := h.renew(s)
 		if len(changed) > 0 {
-			maps.Copy(groups, s.secrets) // it may name others now
+			for g := range s.secrets {
+				groups[g] = nil // it may name others now
+			}
 		}
 		for _, st := range s.roster.streams {
 			if first || st.wants(changed) {
@@ -121,8 +123,8 @@ func (h *hub) spread(w work) []*stream {
 			}
 		}
 	}
-	for g := range groups {
-		if h.renewGroup(g) {
+	for g, names := range groups {
+		if h.renewGroup(g, names) {
 			due = append(due, g.roster.streams...)
 		}
 	}
@@ -142,17 +144,22 @@ func (h *hub) dirtyScopes(w work) []*scope {
 	return out
 }
 
-func (h *hub) dirtyGroups(w work) map[*group]struct{} {
-	found := map[*group]struct{}{}
+// dirtyGroups returns the groups that changes concern, with the names that
+// changed; nil for all.
+func (h *hub) dirtyGroups(w work) map[*group][]string {
+	found := map[*group][]string{}
 	if w.all {
 		for _, g := range h.groups {
-			found[g] = struct{}{}
+			found[g] = nil
 		}
+		return found
 	}
 	for key := range w.live {
 		for _, k := range []liveKey{key, {key.url, key.tenant, ""}} {
 			if n := h.byName[k]; n != nil {
-				maps.Copy(found, n.groups)
+				for g := range n.groups {
+					found[g] = append(found[g], key.name)
+				}
 			}
 		}
 	}

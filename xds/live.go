@@ -2,6 +2,7 @@ package xds
 
 import (
 	"iter"
+	"slices"
 	"sync/atomic"
 
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
@@ -65,7 +66,7 @@ func (h *hub) joinGroup(k *kind, sub *subscription, st *stream) *group {
 			}
 			h.byName[name].groups[g] = struct{}{}
 		}
-		h.renewGroup(g)
+		h.renewGroup(g, nil)
 	}
 	g.roster.add(st)
 	return g
@@ -104,26 +105,17 @@ func (h *hub) leaveGroup(g *group, st *stream) {
 	}
 }
 
-// renewGroup looks up what a group gets anew; it reports whether anything
-// changed.
-func (h *hub) renewGroup(g *group) bool {
+// renewGroup looks up what a group gets of some names anew, nil for all; it
+// reports whether anything changed.
+func (h *hub) renewGroup(g *group, names []string) bool {
 	if h.state == nil {
 		return false
 	}
 	old := g.content.Load()
-	look, all := h.endpoint, h.allEndpoints
-	if g.kind.isSecret() {
-		look, all = h.secret, h.allSecrets
+	items, known := h.replaced(g, old, names)
+	if !known {
+		items = h.itemsOf(g, old)
 	}
-	var items []*item
-	if g.key.sub.wildcard {
-		items = all(g, old)
-	}
-	named := make([]*item, 0, len(g.key.sub.names))
-	for _, name := range g.key.sub.names {
-		named = append(named, look(g, name, old.find(name)))
-	}
-	items = overlay(items, named)
 	if old != nil && sameItems(old.items, items) {
 		return false
 	}
@@ -134,6 +126,59 @@ func (h *hub) renewGroup(g *group) bool {
 		old.retire()
 	}
 	return true
+}
+
+// replaced returns the items of a content with those of some names looked up
+// anew. known is false when others have to be looked at: a wildcard may have
+// more or less of them now.
+func (h *hub) replaced(g *group, old *content, names []string) (items []*item, known bool) {
+	if old == nil || names == nil {
+		return nil, false
+	}
+	items = old.items
+	for _, name := range names {
+		i, there := slices.BinarySearchFunc(items, name, compareItems)
+		if !there {
+			return nil, false
+		}
+		now := h.look(g, name, items[i])
+		if now == items[i] {
+			continue
+		}
+		if now.state == absent && !g.key.sub.has(name) {
+			return nil, false
+		}
+		if &items[0] == &old.items[0] {
+			items = slices.Clone(items)
+		}
+		items[i] = now
+	}
+	return items, true
+}
+
+// itemsOf looks up all that a group gets.
+func (h *hub) itemsOf(g *group, old *content) []*item {
+	var all []*item
+	switch {
+	case !g.key.sub.wildcard:
+	case g.kind.isSecret():
+		all = h.allSecrets(g, old)
+	default:
+		all = h.allEndpoints(g, old)
+	}
+	named := make([]*item, 0, len(g.key.sub.names))
+	for _, name := range g.key.sub.names {
+		named = append(named, h.look(g, name, old.find(name)))
+	}
+	return overlay(all, named)
+}
+
+// look returns the item of a name; was is the one before, nil for none.
+func (h *hub) look(g *group, name string, was *item) *item {
+	if g.kind.isSecret() {
+		return h.secret(g, name, was)
+	}
+	return h.endpoint(g, name, was)
 }
 
 // endpoint returns the item of a service; was is the one before, nil for none.
