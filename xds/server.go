@@ -69,6 +69,7 @@ func New(c Config, d Deps) *Server {
 	s.budget = newBudget(c.DecodeBudget)
 	s.conns = &conns{server: s}
 	s.admission = newAdmission(c.Admitted, s.metrics.waiting)
+	s.watchLag()
 	return s
 }
 
