@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -222,19 +223,24 @@ func startUpstream(t *testing.T, name string) int {
 	return n
 }
 
-// freePorts returns ports that nobody listened on a moment ago.
+// freePorts returns ports that nobody listened on a moment ago. They lie below
+// those that the system gives to connections: with thousands of these on the
+// machine, one of them would take a port before its node does.
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
 	var ports []int
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 * n {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 11_000+rand.IntN(21_000)))
 		if err != nil {
-			t.Fatal(err)
+			continue // taken
 		}
 		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, ln.Addr().(*net.TCPAddr).Port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatal("no free ports")
+	return nil
 }
 
 // fleetYAML is the quickstart with other ports: one listener, one route, one
