@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -57,7 +56,7 @@ func (n *Node) drainHere(ctx context.Context, on bool, within time.Duration) err
 	n.deps.SetDraining(on, within)
 	if rt := n.rt.Load(); on && rt != nil && rt.raft.State() == raft.Leader {
 		if err := n.transferHere(ctx, ""); err != nil {
-			n.log.Warn("a draining node goes on leading", "error", fmt.Errorf("transfer: %w", err))
+			n.log.Warn("a draining node goes on leading", "error", err)
 		}
 	}
 	return nil

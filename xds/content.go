@@ -177,6 +177,12 @@ func (c *content) unite(from *content) *content {
 			kept = append(kept, had)
 		}
 	})
+	return c.with(kept, from)
+}
+
+// with returns c with some items of what a proxy has in their names' places: c
+// itself when there are none, `from` itself when that is all it has.
+func (c *content) with(kept []*item, from *content) *content {
 	if len(kept) == 0 {
 		return c
 	}

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"slices"
 	"time"
 
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
@@ -32,17 +33,9 @@ func (r *reporter) hold(p *fsmpb.ProxyReport) bool {
 
 // elsewhere reports whether the state has a stream of a proxy on another node.
 func (r *reporter) elsewhere(p *fsmpb.ProxyReport) bool {
-	state := r.state.Load()
-	if state == nil {
-		return false
-	}
-	row, _ := state.Proxy(p.Tenant, p.Id)
-	for _, s := range row.GetStreams() {
-		if s.Node != r.config.NodeID {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.row(p.Tenant, p.Id).GetStreams(), func(s *fsmpb.Stream) bool {
+		return s.Node != r.config.NodeID
+	})
 }
 
 // let reports an end that waits, all of a proxy's for nil; r.mu is held.

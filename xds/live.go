@@ -135,7 +135,7 @@ func (h *hub) replaced(g *group, old *content, names []string) (items []*item, k
 	if old == nil || names == nil {
 		return nil, false
 	}
-	items = old.items
+	items, shared := old.items, true
 	for _, name := range names {
 		i, there := slices.BinarySearchFunc(items, name, compareItems)
 		if !there {
@@ -148,8 +148,8 @@ func (h *hub) replaced(g *group, old *content, names []string) (items []*item, k
 		if now.state == absent && !g.key.sub.has(name) {
 			return nil, false
 		}
-		if &items[0] == &old.items[0] {
-			items = slices.Clone(items)
+		if shared {
+			items, shared = slices.Clone(items), false
 		}
 		items[i] = now
 	}

@@ -1,22 +1,24 @@
 package xds
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics holds the collectors of one Server.
 type metrics struct {
-	waiting     prometheus.Gauge
-	fairShare   prometheus.Gauge
-	moved       prometheus.Counter
-	streams     *prometheus.GaugeVec
-	pushes      *prometheus.CounterVec
-	pushBytes   *prometheus.CounterVec
-	acks        *prometheus.CounterVec
-	rejections  *prometheus.CounterVec
-	pushToAck   *prometheus.HistogramVec
-	encoded     prometheus.Counter
-	reports     *prometheus.CounterVec
-	stale       prometheus.Gauge
-	shutSecrets prometheus.Gauge
+	waiting    prometheus.Gauge
+	fairShare  prometheus.Gauge
+	moved      prometheus.Counter
+	streams    *prometheus.GaugeVec
+	pushes     *prometheus.CounterVec
+	pushBytes  *prometheus.CounterVec
+	acks       *prometheus.CounterVec
+	rejections *prometheus.CounterVec
+	pushToAck  *prometheus.HistogramVec
+	encoded    prometheus.Counter
+	reports    *prometheus.CounterVec
 }
 
 // kindMetrics are the collectors of one type, looked up once.
@@ -53,18 +55,28 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		encoded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ecp_xds_frames_encoded_total", Help: "Distinct responses encoded; streams share them.",
 		}),
-		shutSecrets: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ecp_xds_secrets_unopened", Help: "Secrets that proxies ask for and that this node cannot open.",
-		}),
 		reports: counter("ecp_xds_reports_total", "Proxy reports by outcome.", "outcome"),
-		stale: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ecp_xds_stale", Help: "1 while proxies are served a state that may be stale: the node has found no majority since its start.",
-		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.moved, m.fairShare, m.waiting, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports, m.stale, m.shutSecrets)
+		reg.MustRegister(m.streams, m.moved, m.fairShare, m.waiting, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports)
 	}
 	return m
+}
+
+// registerGauges registers the gauges that are read off the server when asked for.
+func (s *Server) registerGauges() {
+	if s.deps.Registry == nil {
+		return
+	}
+	gauge := func(name, help string, read func() float64) {
+		s.deps.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+	}
+	gauge("ecp_xds_stale", "1 while proxies are served a state that may be stale: the node has found no majority since its start.",
+		func() float64 { return float64(min(s.stale.Load(), 1)) })
+	gauge("ecp_xds_secrets_unopened", "Secrets that proxies ask for and that this node cannot open.",
+		func() float64 { return float64(s.ShutSecrets()) })
+	gauge("ecp_xds_lagging_streams", "Streams that have not answered a response for longer than the gate timeout; each keeps what it was sent in memory.",
+		func() float64 { return float64(s.lagging(time.Now())) })
 }
 
 func (m *metrics) of(kind string) kindMetrics {

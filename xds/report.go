@@ -143,12 +143,17 @@ func (r *reporter) recoverStale(st *stream, k *kind, revision uint64) {
 
 // rejections returns those that the state has of a stream's proxy.
 func (r *reporter) rejections(st *stream) []*fsmpb.Rejection {
+	return r.row(st.id.Tenant, st.id.Proxy).GetRejections()
+}
+
+// row returns what the state has of a proxy, nil for nothing.
+func (r *reporter) row(tenant, id string) *fsmpb.Proxy {
 	state := r.state.Load()
 	if state == nil {
 		return nil
 	}
-	p, _ := state.Proxy(st.id.Tenant, st.id.Proxy)
-	return p.GetRejections()
+	p, _ := state.Proxy(tenant, id)
+	return p
 }
 
 func rejects(known []*fsmpb.Rejection, url string) bool {

@@ -61,7 +61,7 @@ func New(c Config, d Deps) *Server {
 		seed: maphash.MakeSeed(), drains: make(chan time.Duration, 1), open: map[uint64]*stream{}, statusTurns: make(chan struct{}, maxStatusAtOnce),
 	}
 	s.kinds = newKinds(s.metrics)
-	v := newVault(d, s.metrics)
+	v := newVault(d)
 	s.hub = newHub(s.kinds, v)
 	s.encoder = &encoder{identifier: c.NodeID, metrics: s.metrics, vault: v}
 	s.reporter = newReporter(c, d, s.metrics)
@@ -69,7 +69,7 @@ func New(c Config, d Deps) *Server {
 	s.budget = newBudget(c.DecodeBudget)
 	s.conns = &conns{server: s}
 	s.admission = newAdmission(c.Admitted, s.metrics.waiting)
-	s.watchLag()
+	s.registerGauges()
 	return s
 }
 

@@ -14,7 +14,6 @@ import (
 // newer ones. No proxy is then sent anything older than what it says it has.
 func (s *Server) ServeStale(index uint64) {
 	s.stale.Store(max(index, 1))
-	s.metrics.stale.Set(1)
 }
 
 // EndStale ends it, once the fan-out has worked through the state of a log
@@ -24,7 +23,6 @@ func (s *Server) EndStale(ctx context.Context, index uint64) error {
 		return err
 	}
 	s.stale.Store(0)
-	s.metrics.stale.Set(0)
 	for _, st := range s.hub.streams("", "") {
 		st.pump(false)
 	}
@@ -61,16 +59,7 @@ func (c *content) sparingNewer(sent *content, index uint64) *content {
 			kept = append(kept, had)
 		}
 	})
-	if len(kept) == 0 {
-		return c
-	}
-	items := overlay(c.items, kept)
-	if sameItems(items, sent.items) {
-		return sent
-	}
-	out := newContent(c.kind, items, c.whole)
-	out.base, out.private = c.base, true
-	return out
+	return c.with(kept, sent)
 }
 
 // versionIndex returns the log index in a version. Of one that is not ours

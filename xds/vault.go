@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
@@ -21,15 +19,14 @@ type Opener interface {
 type vault struct {
 	opener Opener // nil without a key
 	log    *slog.Logger
-	failed prometheus.Gauge
 
 	mu sync.Mutex
 	// shut are the versions of secrets that could not be opened, by name.
 	shut map[liveKey]string
 }
 
-func newVault(d Deps, m *metrics) *vault {
-	return &vault{opener: d.Secrets, log: d.Log, failed: m.shutSecrets, shut: map[liveKey]string{}}
+func newVault(d Deps) *vault {
+	return &vault{opener: d.Secrets, log: d.Log, shut: map[liveKey]string{}}
 }
 
 // opens reports whether a secret can be opened here.
@@ -62,7 +59,6 @@ func (v *vault) note(x *fsmpb.Secret, ok bool) {
 		v.log.Error("a secret cannot be opened and is not sent: this node lacks its key, or it is damaged",
 			"tenant", x.Tenant, "secret", x.Name, "key_id", x.KeyId)
 	}
-	v.failed.Set(float64(len(v.shut)))
 }
 
 // forget drops the account of a secret that is no longer there.
@@ -70,7 +66,6 @@ func (v *vault) forget(key liveKey) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.shut, key)
-	v.failed.Set(float64(len(v.shut)))
 }
 
 // ShutSecrets returns how many secrets that proxies ask for cannot be opened here.
@@ -111,11 +106,11 @@ func (h *hub) secret(g *group, name string, was *item) *item {
 		h.vault.forget(liveKey{g.key.url, g.key.tenant, name})
 		return keep(was, &item{name: name, state: absent})
 	}
-	i := itemOfSecret(x)
+	i, named := itemOfSecret(x), g.scope.names(name)
 	switch had := was != nil && was.state != absent; {
-	case !g.scope.names(name) && !had:
+	case !named && !had:
 		return keep(was, &item{name: name, state: absent})
-	case !g.scope.names(name):
+	case !named:
 		return withheld(was, name)
 	case was != nil && was.state == present && was.version == i.version:
 		return was
