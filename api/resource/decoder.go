@@ -51,17 +51,9 @@ func (d *Decoder) Decode(path string, raw []byte) (*fsmpb.Resource, []wire.Field
 // cluster_name is the service's.
 func (d *Decoder) DecodeEndpoints(service string, raw []byte) (body, hash []byte, errs []wire.FieldError) {
 	ps := &problems{}
-	value, ok := ps.parse("", raw)
+	value, ok := d.parseAs(fsm.TypeEndpoints, raw, ps)
 	if !ok {
 		return nil, nil, ps.all()
-	}
-	if given, ok := value[keyType]; ok {
-		url, _ := given.(string)
-		if t, err := d.types.resource(url); err != nil || t != fsm.TypeEndpoints {
-			ps.add(keyType, wire.CodeUnknownType, "it must be %s", fsm.TypeEndpoints)
-			return nil, nil, ps.all()
-		}
-		delete(value, keyType)
 	}
 	nameService(service, value, ps)
 	m := d.message("", fsm.TypeEndpoints, value, ps)
@@ -74,6 +66,23 @@ func (d *Decoder) DecodeEndpoints(service string, raw []byte) (body, hash []byte
 		return nil, nil, ps.all()
 	}
 	return body, fsm.ResourceHash(body, nil, 0), nil
+}
+
+// parseAs reads JSON of a type, with or without its @type, which is taken out;
+// ok is false when it is not JSON, or of another type.
+func (d *Decoder) parseAs(typeURL string, raw []byte, ps *problems) (value map[string]any, ok bool) {
+	if value, ok = ps.parse("", raw); !ok {
+		return nil, false
+	}
+	if given, ok := value[keyType]; ok {
+		url, _ := given.(string)
+		if t, err := d.types.resource(url); err != nil || t != typeURL {
+			ps.add(keyType, wire.CodeUnknownType, "it must be %s", typeURL)
+			return nil, false
+		}
+		delete(value, keyType)
+	}
+	return value, true
 }
 
 // nameService sets an absent cluster_name, and refuses that of another

@@ -22,17 +22,9 @@ import (
 // of it. An absent name is set. Mistakes never repeat what is inside.
 func (d *Decoder) DecodeSecret(name string, raw []byte) (plain []byte, info *fsmpb.SecretInfo, errs []wire.FieldError) {
 	ps := &problems{material: true}
-	value, ok := ps.parse("", raw)
+	value, ok := d.parseAs(fsm.TypeSecret, raw, ps)
 	if !ok {
 		return nil, nil, ps.all()
-	}
-	if given, ok := value[keyType]; ok {
-		url, _ := given.(string)
-		if t, err := d.types.resource(url); err != nil || t != fsm.TypeSecret {
-			ps.add(keyType, wire.CodeUnknownType, "it must be %s", fsm.TypeSecret)
-			return nil, nil, ps.all()
-		}
-		delete(value, keyType)
 	}
 	if own, ok := value["name"].(string); ok && own != "" && own != name {
 		ps.add("name", wire.CodeInvalidName, "it must be the name in the path")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"net"
 	"strconv"
 
@@ -86,12 +85,7 @@ which names its service in cluster_name. Addresses are IPs; a name is looked up 
 		}
 		done := &applied{Tenant: c.Tenant()}
 		err = a.putEndpoints(cmd.Context(), c, p.endpoints, done)
-		if !a.forPeople() && len(done.Endpoints) > 0 {
-			if failed := a.show(list(done.Endpoints), nil); failed != nil {
-				return failed
-			}
-		}
-		return err
+		return showWritten(a, done.Endpoints, err)
 	})
 	return cmd
 }
@@ -102,12 +96,7 @@ func (a *app) endpointsPlan(f *applyFlags, args []string) (*plan, error) {
 		if len(args) > 0 {
 			return nil, misuse("give either files or a service with its addresses")
 		}
-		docs, err := readDocuments(f.files, false, a.in)
-		if err != nil {
-			return nil, err
-		}
-		p, err := makePlan(docs)
-		return p, errors.Join(err, p.only(assignmentType))
+		return a.planOfOnly(assignmentType, f.files)
 	}
 	if len(args) < 2 {
 		return nil, misuse("a service and its addresses are needed, or -f; \"ecpctl endpoints delete\" takes all away")

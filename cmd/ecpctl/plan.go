@@ -82,6 +82,16 @@ func liveOf(d document) (typeURL, name string, err error) {
 	return e.Type, name, nil
 }
 
+// planOfOnly is what files of one live type come to.
+func (a *app) planOfOnly(typeURL string, files []string) (*plan, error) {
+	docs, err := readDocuments(files, false, a.in)
+	if err != nil {
+		return nil, err
+	}
+	p, err := makePlan(docs)
+	return p, errors.Join(err, p.only(typeURL))
+}
+
 // only refuses documents of any other type.
 func (p *plan) only(typeURL string) error {
 	others := p.staged

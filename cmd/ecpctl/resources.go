@@ -92,6 +92,16 @@ func showAll[T any](a *app, items []T, err error, rows func(*table, ...T)) error
 	return a.show(list(items), func(t *table) { rows(t, items...) })
 }
 
+// showWritten shows programs what was written before an error, if anything was.
+func showWritten[T any](a *app, written []T, err error) error {
+	if !a.forPeople() && len(written) > 0 {
+		if failed := a.show(list(written), nil); failed != nil {
+			return failed
+		}
+	}
+	return err
+}
+
 // first reads as many items as wanted, all for 0.
 func first[T any](items iter.Seq2[T, error], limit int) ([]T, error) {
 	var all []T

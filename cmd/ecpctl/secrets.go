@@ -107,12 +107,7 @@ func (a *app) secretsPut() *cobra.Command {
 		}
 		done := &applied{Tenant: c.Tenant()}
 		err = a.putSecrets(cmd.Context(), c, p.secrets, done)
-		if !a.forPeople() && len(done.Secrets) > 0 {
-			if failed := a.show(list(done.Secrets), nil); failed != nil {
-				return failed
-			}
-		}
-		return err
+		return showWritten(a, done.Secrets, err)
 	})
 	return cmd
 }
@@ -123,12 +118,7 @@ func (a *app) secretsPlan(files, args []string, cert, key string) (*plan, error)
 		if len(args) > 0 || cert != "" || key != "" {
 			return nil, misuse("give either -f or a name with --cert and --key")
 		}
-		docs, err := readDocuments(files, false, a.in)
-		if err != nil {
-			return nil, err
-		}
-		p, err := makePlan(docs)
-		return p, errors.Join(err, p.only(secretType))
+		return a.planOfOnly(secretType, files)
 	}
 	if len(args) != 1 || cert == "" || key == "" {
 		return nil, misuse("a name with --cert and --key is needed, or -f")
