@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,6 +73,29 @@ func (c *cluster) in(t *testing.T) *cluster {
 }
 
 const adsSource = "{ads: {}, resource_api_version: V3}"
+
+// httpListener is a listener that takes the routes "edge" from a source and has
+// HTTP filters: each the name of its type, and what follows in its configuration.
+func httpListener(name string, port int, source string, filters ...string) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, `---
+"@type": type.googleapis.com/envoy.config.listener.v3.Listener
+name: %s
+address: {socket_address: {address: 127.0.0.1, port_value: %d}}
+filter_chains:
+  - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: edge
+          rds: {route_config_name: edge, config_source: %s}
+          http_filters:
+`, name, port, source)
+	for i, filter := range filters {
+		fmt.Fprintf(&out, `            - {name: filter-%d, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.%s}}`+"\n", i, filter)
+	}
+	return out.String()
+}
 
 // ownSource has a stream of its own to the control plane.
 func ownSource(sotw bool) string {

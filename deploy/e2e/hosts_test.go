@@ -11,31 +11,14 @@ import (
 	"github.com/org/envoy-control-plane/deploy/bootstrap"
 )
 
-// onDemandListener has the on-demand filter, and a route configuration whose
-// virtual hosts come by themselves.
-const onDemandListener = `---
-"@type": type.googleapis.com/envoy.config.listener.v3.Listener
-name: edge
-address: {socket_address: {address: 127.0.0.1, port_value: %d}}
-filter_chains:
-  - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: edge
-          rds: {route_config_name: edge, config_source: {ads: {}, resource_api_version: V3}}
-          http_filters:
-            - name: on_demand
-              typed_config:
-                "@type": type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.OnDemand
-                %s
-            - name: router
-              typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
----
+// onDemand is a listener with the on-demand filter, and its route configuration.
+func onDemand(port int, filter, routes string) string {
+	return httpListener("edge", port, adsSource, "on_demand.v3.OnDemand"+filter, "router.v3.Router") + fmt.Sprintf(`---
 "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
 name: edge
 %s
-`
+`, routes)
+}
 
 // quickly is a source whose first answer is waited for a moment only: Envoy
 // takes an answer without virtual hosts for none.
@@ -93,7 +76,7 @@ func TestVirtualHostsComeAndGo(t *testing.T) {
 				t.Helper()
 				c.ecpctl(0, yaml, "apply", "-f", "-", "--fleet", fleet, "--prune", "--wait=20s")
 			}
-			base := fmt.Sprintf(onDemandListener, port, "", "vhds: {config_source: "+quickly(of.source)+"}")
+			base := onDemand(port, "", "vhds: {config_source: "+quickly(of.source)+"}")
 			apply(base)
 			c.launch(t, of.envoy.path, bootstrap.Options{Proxy: fleet, Fleet: fleet}, nil)
 			says := func(host, want string) {
@@ -132,7 +115,7 @@ func TestClustersOnDemand(t *testing.T) {
 			c := c.in(t)
 			port := freePorts(t, 1)[0]
 			fleet := "demand-" + envoy.version
-			base := fmt.Sprintf(onDemandListener, port, "odcds: {source: {ads: {}, resource_api_version: V3}, timeout: 1s}",
+			base := onDemand(port, ", odcds: {source: "+adsSource+", timeout: 1s}",
 				`virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster_header: x-cluster}}]}]`)
 			cluster := fmt.Sprintf(demandedCluster, fleet) + grpcEndpoints(fleet, strconv.Itoa(upstream))
 			c.ecpctl(0, base, "apply", "-f", "-", "--fleet", fleet)

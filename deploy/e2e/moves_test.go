@@ -99,7 +99,7 @@ func (m *mover) move(step int) {
 		name(step), m.upstreams[step%2]))
 	gone := ""
 	if step == 0 {
-		m.ecpctl(0, fmt.Sprintf(movedListener, m.port), "apply", "-f", "-", "--fleet", m.fleet)
+		m.ecpctl(0, httpListener("edge", m.port, adsSource, "router.v3.Router"), "apply", "-f", "-", "--fleet", m.fleet)
 	} else {
 		gone = fmt.Sprintf(`{"type": "cluster", "name": %q}`, name(step-1))
 	}
@@ -131,22 +131,6 @@ func (m *mover) must(method, url, body string) string {
 	}
 	return answer
 }
-
-const movedListener = `---
-"@type": type.googleapis.com/envoy.config.listener.v3.Listener
-name: edge
-address: {socket_address: {address: 127.0.0.1, port_value: %d}}
-filter_chains:
-  - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: edge
-          rds: {route_config_name: edge, config_source: {ads: {}, resource_api_version: V3}}
-          http_filters:
-            - name: router
-              typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-`
 
 const movedRoute = `{"upsert": [
   {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "%[1]s", "type": "EDS", "connect_timeout": "5s",

@@ -61,7 +61,8 @@ func (l *life) live(bin string, o bootstrap.Options) {
 		t.Helper()
 		eventually(t, 30*time.Second, path, func() error { return routed(port, path, want) })
 	}
-	good, side := l.listener("edge", l.ports[0], "router.v3.Router"), l.listener("side", l.ports[1], "router.v3.Router")
+	good := httpListener("edge", l.ports[0], l.source, "router.v3.Router")
+	side := httpListener("side", l.ports[1], l.source, "router.v3.Router")
 	clusters := l.clusters()
 
 	detour := startDetour(t, l.nodes)
@@ -77,7 +78,7 @@ func (l *life) live(bin string, o bootstrap.Options) {
 	routes(l.ports[0], "/", "two")
 
 	// Envoy wants a last filter that ends the chain; the rest gets through.
-	out := apply(4, good, side, l.listener("bad", l.ports[2], "cors.v3.Cors"), l.routes(say("/v3", "third")), clusters)
+	out := apply(4, good, side, httpListener("bad", l.ports[2], l.source, "cors.v3.Cors"), l.routes(say("/v3", "third")), clusters)
 	if !strings.Contains(out, "terminal filter") {
 		t.Errorf("Envoy's text is missing:\n%s", out)
 	}
@@ -176,24 +177,6 @@ func (l *life) updates(envoy *local.Envoy) map[string]int {
 		l.t.Errorf("Envoy counts no updates: %s", body)
 	}
 	return out
-}
-
-func (l *life) listener(name string, port int, filter string) string {
-	return fmt.Sprintf(`---
-"@type": type.googleapis.com/envoy.config.listener.v3.Listener
-name: %s
-address: {socket_address: {address: 127.0.0.1, port_value: %d}}
-filter_chains:
-  - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: edge
-          rds: {route_config_name: edge, config_source: %s}
-          http_filters:
-            - name: last
-              typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.%s}
-`, name, port, l.source, filter)
 }
 
 func (l *life) routes(first string) string {
