@@ -18,6 +18,7 @@ const closeAfter = 20 * time.Millisecond
 // are, for it pools the buffers of plain TCP connections only.
 type conns struct {
 	server *Server
+	after  time.Duration
 	byPeer sync.Map // address to weak.Pointer[net.TCPConn]
 }
 
@@ -44,7 +45,7 @@ func (l *connListener) Accept() (net.Conn, error) {
 // closeSoon closes the connections from some peers but those that have other
 // streams.
 func (c *conns) closeSoon(peers map[string]struct{}) {
-	time.AfterFunc(closeAfter, func() {
+	time.AfterFunc(c.after, func() {
 		for _, st := range c.server.tracked() {
 			delete(peers, st.peer)
 		}

@@ -62,6 +62,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	}
 	f.server = New(config, Deps{Log: log, Registry: f.registry, Cluster: f, Secrets: f})
 	f.server.Applied(f.state, nil)
+	f.server.conns.after = 500 * time.Millisecond // how a stream ends is told on a busy machine too
 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

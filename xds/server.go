@@ -67,7 +67,7 @@ func New(c Config, d Deps) *Server {
 	s.reporter = newReporter(c, d, s.metrics)
 	s.beats = newBeats()
 	s.budget = newBudget(c.DecodeBudget)
-	s.conns = &conns{server: s}
+	s.conns = &conns{server: s, after: closeAfter}
 	s.admission = newAdmission(c.Admitted, s.metrics.waiting)
 	s.registerGauges()
 	return s
