@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
+	"github.com/org/envoy-control-plane/deploy/local"
 )
 
 // node is a Gossip that runs.
@@ -23,20 +23,13 @@ type node struct {
 	stop    func()
 }
 
-func free(t *testing.T) int {
+func free(t *testing.T, n int) []int {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		l.Close()
-		if err == nil {
-			u.Close()
-			return l.Addr().(*net.TCPAddr).Port
-		}
+	ports, err := local.FreePorts(n)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return ports
 }
 
 func start(t *testing.T, serverID string, port int, join ...string) *node {
@@ -83,7 +76,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func TestNodesFindEachOtherAndTell(t *testing.T) {
-	ports := []int{free(t), free(t), free(t)}
+	ports := free(t, 3)
 	first := fmt.Sprintf("localhost:%d", ports[0])
 	var nodes []*node
 	for i, p := range ports {
@@ -110,13 +103,13 @@ func TestNodesFindEachOtherAndTell(t *testing.T) {
 // A node that comes back at another address, while the others still believe in
 // the old one, is found there at once.
 func TestNodeComesBackElsewhere(t *testing.T) {
-	ports := []int{free(t), free(t)}
+	ports := free(t, 3)
 	first := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	a := start(t, "a/1", ports[0])
 	b := start(t, "b/1", ports[1], first)
 	eventually(t, "two members", func() bool { return len(a.Members()) == 2 })
 	b.stop()
-	elsewhere := free(t)
+	elsewhere := ports[2]
 	start(t, "b/1", elsewhere, first)
 	began := time.Now()
 	eventually(t, "the new address", func() bool {
@@ -136,7 +129,7 @@ func TestNodeComesBackElsewhere(t *testing.T) {
 }
 
 func TestAnotherClusterIsNotLetIn(t *testing.T) {
-	ports := []int{free(t), free(t)}
+	ports := free(t, 2)
 	a := start(t, "a/1", ports[0])
 	mine := "one"
 	a.cluster.Store(&mine)
@@ -153,7 +146,7 @@ func TestAnotherClusterIsNotLetIn(t *testing.T) {
 }
 
 func TestAddressesOfNames(t *testing.T) {
-	port := free(t)
+	port := free(t, 1)[0]
 	g := start(t, "a/1", port, fmt.Sprintf("127.0.0.1:%d", port), "127.0.0.2", "no-such-host.invalid:1", "127.0.0.2")
 	addresses, unknown := g.Addresses(context.Background())
 	if len(addresses) != 1 || addresses[0] != fmt.Sprintf("127.0.0.2:%d", port) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -223,24 +222,14 @@ func startUpstream(t *testing.T, name string) int {
 	return n
 }
 
-// freePorts returns ports that nobody listened on a moment ago. They lie below
-// those that the system gives to connections: with thousands of these on the
-// machine, one of them would take a port before its node does.
+// freePorts returns ports that nobody listened on a moment ago.
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
-	var ports []int
-	for range 100 * n {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 11_000+rand.IntN(21_000)))
-		if err != nil {
-			continue // taken
-		}
-		defer ln.Close()
-		if ports = append(ports, ln.Addr().(*net.TCPAddr).Port); len(ports) == n {
-			return ports
-		}
+	ports, err := local.FreePorts(n)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free ports")
-	return nil
+	return ports
 }
 
 // fleetYAML is the quickstart with other ports: one listener, one route, one

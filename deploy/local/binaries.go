@@ -101,7 +101,7 @@ func fetchPostgres(ctx context.Context, as *syscall.Credential) (string, error) 
 }
 
 func unpackPostgres(ctx context.Context, scratch string) (string, error) {
-	port, err := freePort()
+	ports, err := FreePorts(1)
 	if err != nil {
 		return "", err
 	}
@@ -115,7 +115,7 @@ func unpackPostgres(ctx context.Context, scratch string) (string, error) {
 	// present user, who may be root. Asked for an encoding that does not
 	// exist, it ends between unpacking and starting.
 	server := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
-		Version(fetchedVersion).Port(uint32(port)).Encoding("none").Logger(log).
+		Version(fetchedVersion).Port(uint32(ports[0])).Encoding("none").Logger(log).
 		CachePath(filepath.Join(scratch, "download")).
 		RuntimePath(filepath.Join(scratch, "runtime")).BinariesPath(home))
 	done := make(chan error, 1)

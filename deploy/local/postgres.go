@@ -84,9 +84,11 @@ func runPostgres(ctx context.Context, bin, dir string, as *syscall.Credential, o
 	}
 	p := &Postgres{Dir: dir, Port: o.Port, temporary: o.Dir == ""}
 	if p.Port == 0 {
-		if p.Port, err = freePort(); err != nil {
+		ports, err := FreePorts(1)
+		if err != nil {
 			return nil, err
 		}
+		p.Port = ports[0]
 	}
 	cmd := command{
 		path: filepath.Join(bin, "postgres"), args: postgresArgs(p, o), dir: dir,
@@ -261,18 +263,4 @@ func createDatabase(ctx context.Context, admin, name string) error {
 	}
 	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 	return err
-}
-
-// freePort is one that nobody listens on at the moment.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	addr, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, fmt.Errorf("listening on %s, which has no port", l.Addr())
-	}
-	return addr.Port, nil
 }
