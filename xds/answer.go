@@ -114,10 +114,11 @@ func (st *stream) typeRevision(t *subscribed) uint64 {
 
 // revision returns the newest revision that the stream is synced with: that
 // of the type that is furthest behind, or the newest of all when no type that
-// it subscribes to belongs to a revision. st.mu is held.
+// it subscribes to belongs to a revision. One that has not asked for anything
+// yet, or that has just ended, is synced with none. st.mu is held.
 func (st *stream) revision() uint64 {
 	v := st.scope.view.Load()
-	if v == nil {
+	if v == nil || len(st.types) == 0 {
 		return 0
 	}
 	synced := v.revision

@@ -103,6 +103,23 @@ func (f *fixture) wantSync(proxy string, revision uint64, state string, reached 
 	f.t.Fatalf("asked for revision %d: %v, want %s at %d", revision, got, state, reached)
 }
 
+// A stream is found a moment before its first request is taken in, and a moment
+// after its types were let go: it says nothing of what its proxy has.
+func TestAStreamWithoutTypesIsNotSynced(t *testing.T) {
+	f := newFixture(t)
+	one := f.replace(cluster(t, "a", 1))
+	st := &stream{server: f.server, number: 99, id: Identity{Tenant: "default", Fleet: "web", Proxy: "p1"}}
+	f.server.hub.join(fleetKey{"default", "web"}, st)
+	f.wantSync("p1", one, "PENDING", 0)
+	f.wantSync("p1", 0, "PENDING", 0)
+	c := f.connect(adsDelta)
+	c.ask(fsm.TypeCluster)
+	c.accept("cluster a")
+	f.wantSync("p1", one, "PENDING", 0)
+	f.server.hub.leave(st.scope, st)
+	f.wantSync("p1", one, "SYNCED", one)
+}
+
 func TestSynced(t *testing.T) {
 	both(t, func(t *testing.T, method string) {
 		f := newFixture(t)
