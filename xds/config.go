@@ -51,6 +51,10 @@ type Config struct {
 	// time. Default 64 MiB.
 	DecodeBudget int
 
+	// Greeted bounds the new connections that have not sent a request yet; the
+	// others wait. Default 16 x GOMAXPROCS.
+	Greeted int
+
 	// Admitted bounds the new streams that are taken in at a time; the others
 	// wait. Default GOMAXPROCS.
 	Admitted int
@@ -78,6 +82,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxRecvMsgSize, 64<<20)
 	def(&c.MaxNames, 100_000)
 	def(&c.DecodeBudget, 64<<20)
+	def(&c.Greeted, 16*runtime.GOMAXPROCS(0))
 	def(&c.Admitted, runtime.GOMAXPROCS(0))
 	def(&c.SettledAfter, 10*time.Second)
 	def(&c.DrainTime, 10*time.Second)

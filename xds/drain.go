@@ -29,6 +29,7 @@ const (
 // their ends are reported. It returns when that is done or the context ends.
 func (s *Server) Drain(ctx context.Context) {
 	s.draining.Store(true)
+	s.leave()
 	s.reporter.letAll() // of proxies that went before
 	spread := s.config.DrainTime
 	if deadline, ok := ctx.Deadline(); ok {

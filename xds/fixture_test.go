@@ -70,7 +70,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	f.address = listener.Addr().String()
-	g := grpc.NewServer(f.server.ServerOptions()...)
+	g := grpc.NewServer(append(f.server.ServerOptions(), grpc.Creds(f.server.Credentials(insecure.NewCredentials())))...)
 	f.server.Register(g)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(f.server.Listener(listener)) }()

@@ -9,6 +9,7 @@ import (
 // metrics holds the collectors of one Server.
 type metrics struct {
 	waiting    prometheus.Gauge
+	atDoor     prometheus.Gauge
 	fairShare  prometheus.Gauge
 	moved      prometheus.Counter
 	streams    *prometheus.GaugeVec
@@ -38,6 +39,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "ecp_xds_streams_waiting", Help: "New xDS streams that wait to be taken in.",
 		}),
+		atDoor: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ecp_xds_connections_waiting", Help: "New connections that wait to be greeted.",
+		}),
 		fairShare: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "ecp_xds_fair_share", Help: "xDS streams that each node would have if all had as many.",
 		}),
@@ -58,7 +62,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reports: counter("ecp_xds_reports_total", "Proxy reports by outcome.", "outcome"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.moved, m.fairShare, m.waiting, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports)
+		reg.MustRegister(m.streams, m.moved, m.fairShare, m.waiting, m.atDoor, m.pushes, m.pushBytes, m.acks, m.rejections, m.pushToAck, m.encoded, m.reports)
 	}
 	return m
 }

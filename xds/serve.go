@@ -64,6 +64,7 @@ func (s *Server) greet(rpc grpc.ServerStream, in *inbox) error {
 	if err := rpc.RecvMsg(in); err != nil {
 		return err
 	}
+	greeted(rpc.Context())
 	return s.reserve(rpc.Context(), in.request)
 }
 

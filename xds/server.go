@@ -39,6 +39,8 @@ type Server struct {
 	numbers  atomic.Uint64 // of streams
 	draining atomic.Bool
 	drains   chan time.Duration // requests, capacity 1
+	leave    func()             // closes leaving, once
+	leaving  chan struct{}      // closed when Drain begins
 	requests sync.Pool          // of requests that have been taken in
 	// stale is the log index of a state that is served without knowing
 	// whether there are later ones; 0 when that is known.
@@ -58,9 +60,10 @@ func New(c Config, d Deps) *Server {
 	s := &Server{
 		config: c, deps: d, log: d.Log, metrics: newMetrics(d.Registry),
 		subs: newSubscriptions(), dirt: newDirt(), seen: newWatermark(),
-		seed: maphash.MakeSeed(), drains: make(chan time.Duration, 1), open: map[uint64]*stream{}, statusTurns: make(chan struct{}, maxStatusAtOnce),
+		seed: maphash.MakeSeed(), drains: make(chan time.Duration, 1), leaving: make(chan struct{}), open: map[uint64]*stream{}, statusTurns: make(chan struct{}, maxStatusAtOnce),
 	}
 	s.kinds = newKinds(s.metrics)
+	s.leave = sync.OnceFunc(func() { close(s.leaving) })
 	v := newVault(d)
 	s.hub = newHub(s.kinds, v)
 	s.encoder = &encoder{identifier: c.NodeID, metrics: s.metrics, vault: v}
@@ -106,7 +109,7 @@ const (
 )
 
 // ServerOptions returns what the gRPC server that Register is called with
-// must be made with, next to its credentials.
+// must be made with, next to Credentials.
 func (s *Server) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),

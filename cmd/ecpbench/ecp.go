@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/org/envoy-control-plane/fsm"
@@ -79,7 +80,9 @@ func clusterResource(s *scene, i int) (*fsmpb.Resource, error) {
 	}, err
 }
 
-func (e *ecp) options() []grpc.ServerOption { return nil }
+func (e *ecp) options() []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.Creds(e.server.Credentials(insecure.NewCredentials()))}
+}
 
 func (e *ecp) register(g *grpc.Server) { e.server.Register(g) }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/org/envoy-control-plane/api"
 	"github.com/org/envoy-control-plane/api/resource"
@@ -70,7 +71,7 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 		log: log.With("part", "reaper"), cluster: s.cluster,
 		every: 5 * time.Second, grace: 15 * time.Second, retention: c.proxyRetention,
 	}
-	s.grpc = grpc.NewServer(s.xds.ServerOptions()...)
+	s.grpc = grpc.NewServer(append(s.xds.ServerOptions(), grpc.Creds(s.xds.Credentials(insecure.NewCredentials())))...)
 	s.xds.Register(s.grpc)
 	return s, nil
 }
