@@ -82,24 +82,78 @@ func (d *dirt) take() work {
 
 // fanOut spreads changes until the context ends.
 func (s *Server) fanOut(ctx context.Context) {
+	var q queue
 	for {
+		if q.empty() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.dirt.signal:
+				s.takeIn(&q)
+			}
+		}
+		for _, st := range q.next() {
+			st.queued = false // before it looks
+			st.pump(false)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.dirt.signal:
+			s.takeIn(&q)
+		default:
 		}
-		w := s.dirt.take()
-		if w.state == nil {
-			continue
-		}
-		for _, st := range s.hub.spread(w) {
-			st.pump(false)
-		}
-		if w.all {
-			s.reporter.compare(w.state)
-		}
-		s.seen.set(w.state.Index())
 	}
+}
+
+// takeIn brings views and groups up to the newest state, and queues the
+// streams that are due.
+func (s *Server) takeIn(q *queue) {
+	w := s.dirt.take()
+	if w.state == nil {
+		return
+	}
+	q.add(s.hub.spread(w))
+	if w.all {
+		s.reporter.compare(w.state)
+	}
+	s.seen.set(w.state.Index())
+}
+
+// share is how many streams of a change are looked after before it is the
+// next one's turn: about a millisecond's work.
+const share = 128
+
+// queue holds the streams that changes are due for, by change. Each has its
+// turn, so that a change of a few streams does not wait for one of thousands. A
+// stream stands in it once: it will look at the newest state.
+type queue struct{ changes [][]*stream }
+
+func (q *queue) empty() bool { return len(q.changes) == 0 }
+
+func (q *queue) add(due []*stream) {
+	due = slices.DeleteFunc(due, func(st *stream) bool {
+		stands := st.queued
+		st.queued = true
+		return stands
+	})
+	if len(due) > 0 {
+		q.changes = append(q.changes, due)
+	}
+}
+
+// next takes some streams out of the change whose turn it is.
+func (q *queue) next() []*stream {
+	if q.empty() {
+		return nil
+	}
+	due := q.changes[0]
+	q.changes = q.changes[1:]
+	if len(due) > share {
+		q.changes = append(q.changes, due[share:])
+		due = due[:share]
+	}
+	return due
 }
 
 // spread brings views and groups up to a state and returns the streams that
@@ -166,7 +220,7 @@ func (h *hub) dirtyGroups(w work) map[*group][]string {
 	return found
 }
 
-// watermark is the newest index that the fan-out has worked through.
+// watermark is the newest index that views and groups have been brought up to.
 type watermark struct {
 	mu    sync.Mutex
 	index uint64
@@ -183,7 +237,7 @@ func (m *watermark) set(index uint64) {
 	m.moved = make(chan struct{})
 }
 
-// reach waits until the fan-out has worked through an index.
+// reach waits until views and groups have been brought up to an index.
 func (m *watermark) reach(ctx context.Context, index uint64) error {
 	for {
 		m.mu.Lock()

@@ -22,6 +22,7 @@ type stream struct {
 	// time; again asks it to look once more before it gives the right back.
 	sending, again, closed bool
 	ttl                    bool // the proxy takes times to live
+	queued                 bool // stands in the fan-out's queue; its alone
 	protocol               protocol
 	// types are ordered as a turn looks at them. Only the reader adds some.
 	types []*subscribed
