@@ -88,6 +88,9 @@ func (e *ecp) register(g *grpc.Server) { e.server.Register(g) }
 
 func (e *ecp) run(ctx context.Context) error { return e.server.Run(ctx) }
 
+// drain hands all streams over within the default time.
+func (e *ecp) drain() { e.server.SetDraining(true, 0) }
+
 func (e *ecp) change(n int) error { return e.putEndpoints(e.scene.change(n)) }
 
 func (e *ecp) putEndpoints(i int) error {

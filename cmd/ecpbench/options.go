@@ -30,7 +30,7 @@ type options struct {
 	streams, rounds, changes, parallel int
 	rate                               int           // of changes, a second; 0: one at a time
 	lasting                            time.Duration // of the rate
-	distinct, again, storm             bool
+	distinct, again, drain, storm      bool
 	servers                            []string
 	timeout, settle                    time.Duration
 	output, profile                    string
@@ -87,8 +87,8 @@ func (o *options) check() error {
 			return misuse("--%s is %d; it is at least 1", n.flag, n.value)
 		}
 	}
-	if o.again && o.fleets > 1 || o.fleets > o.streams {
-		return misuse("--fleets is %d; with --again it is 1, and never more than --streams", o.fleets)
+	if (o.again || o.drain) && o.fleets > 1 || o.fleets > o.streams {
+		return misuse("--fleets is %d; with --again or --drain it is 1, and never more than --streams", o.fleets)
 	}
 	if o.output != "table" && o.output != "json" {
 		return misuse("--output is %q; it is table or json", o.output)

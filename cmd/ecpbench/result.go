@@ -87,6 +87,9 @@ func outcomeOf(name string, o *options, samples []sample) outcome {
 		out.Figures = append(out.Figures, quantiles("change of another fleet meanwhile, to ACK", "ms", time.Millisecond, samples,
 			func(s sample) []time.Duration { return s.stirred })...)
 	}
+	if o.drain {
+		out.Figures = append(out.Figures, drainFigures(samples, n)...)
+	}
 	if o.again {
 		out.Figures = append(out.Figures, againFigures(samples, n)...)
 	}

@@ -96,11 +96,16 @@ proxies come back, with what they have, to another process that serves the same:
 measured are time and CPU until all are settled, and the bytes of resources that they
 were sent again. There b0 believes what a proxy says that it has.
 
+With --drain the server hands its streams over to such a process, evenly over
+ten seconds, and stays; b0 and b1, which cannot, stop at once. Measured is how long a
+proxy that connects anew at once has no settled stream.
+
 With --storm all proxies come at once, from a process of their own. Ten of another
 fleet are there already; it changes every 50 ms, and each change is timed until all
 ten have acknowledged it.` + about,
 		Example: `  ecpbench connect
   ecpbench connect --again --servers b0,ecp
+  ecpbench connect --drain --streams 10000
   ecpbench connect --storm --streams 10000
   ecpbench connect --streams 10000 --parallel 1000
   ecpbench connect --protocol sotw -o json`,
@@ -108,11 +113,15 @@ ten have acknowledged it.` + about,
 	}
 	o.addFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.again, "again", false, "have all proxies come back to another server")
+	cmd.Flags().BoolVar(&o.drain, "drain", false, "have the server hand all proxies over to another one")
 	cmd.Flags().BoolVar(&o.storm, "storm", false, "have all proxies come at once, while another fleet changes")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.again && o.drain {
+			return misuse("--again goes without --drain")
+		}
 		if o.storm {
-			if o.again || o.distinct || o.fleets > 1 {
-				return misuse("--storm goes with none of --again, --distinct and --fleets")
+			if o.again || o.drain || o.distinct || o.fleets > 1 {
+				return misuse("--storm goes with none of --again, --drain, --distinct and --fleets")
 			}
 			o.fleets = stormFleets
 		}

@@ -106,6 +106,20 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+func TestDrain(t *testing.T) {
+	for _, p := range []protocol{delta, stateOfTheWorld} {
+		r := measured(t, append(small("connect", p), "--drain", "--rounds", "1", "--servers", "b0,ecp")...)
+		for _, o := range r.Servers {
+			if f := o.figure("drain: resources sent per proxy"); f == nil || f.Value != 0 || len(f.Rounds) != 1 {
+				t.Errorf("%s %s: %+v", o.Server, p, f)
+			}
+			if f := o.figure("drain: a proxy without a settled stream, p50"); f == nil || f.Value <= 0 {
+				t.Errorf("%s %s: %+v", o.Server, p, f)
+			}
+		}
+	}
+}
+
 func TestConnect(t *testing.T) {
 	for _, p := range []protocol{delta, stateOfTheWorld} {
 		t.Run(string(p), func(t *testing.T) {
@@ -238,6 +252,8 @@ func TestMisuse(t *testing.T) {
 		{"fanout", "--rate", "10", "--fleets", "2"},
 		{"fanout", "--again"},
 		{"connect", "--again", "--fleets", "2"},
+		{"connect", "--again", "--drain"},
+		{"connect", "--drain", "--fleets", "2"},
 		{"fanout", "--protocol", "rest"},
 		{"fanout", "--clusters", "0"},
 		{"fanout", "--endpoints", "251"},

@@ -51,7 +51,7 @@ func newBackend(name string, o *options) (backend, error) {
 // writes to each, and once by itself, when it serves.
 type (
 	order struct {
-		Do     string `json:"do"` // change, changes, apply, acks, settle, profile, heap
+		Do     string `json:"do"` // change, changes, apply, acks, settle, drain, profile, heap
 		Change int    `json:"change,omitempty"`
 		Count  int    `json:"count,omitempty"` // of changes, from Change on, and of applies
 		Rate   int    `json:"rate,omitempty"`  // of changes, a second
@@ -82,15 +82,15 @@ func serveBackend(b backend, in io.Reader, out io.Writer) error {
 	if r, ok := b.(interface{ run(context.Context) error }); ok {
 		wg.Go(func() { errRun = r.run(ctx) })
 	}
-	err = obey(b, listener.Addr().String(), in, out)
+	err = obey(b, g.Stop, listener.Addr().String(), in, out)
 	g.Stop()
 	cancel()
 	wg.Wait()
 	return errors.Join(err, errServe, errRun)
 }
 
-// obey carries out orders until there are no more.
-func obey(b backend, address string, in io.Reader, out io.Writer) error {
+// obey carries out orders until there are no more; stop ends all streams.
+func obey(b backend, stop func(), address string, in io.Reader, out io.Writer) error {
 	orders, answers := json.NewDecoder(in), json.NewEncoder(out)
 	if err := answers.Encode(answer{Address: address}); err != nil {
 		return fmt.Errorf("answer: %w", err)
@@ -104,7 +104,7 @@ func obey(b backend, address string, in io.Reader, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("read order: %w", err)
 		}
-		a, err := do(b, o)
+		a, err := do(b, stop, o)
 		if err != nil {
 			a.Error = err.Error()
 		}
@@ -114,7 +114,7 @@ func obey(b backend, address string, in io.Reader, out io.Writer) error {
 	}
 }
 
-func do(b backend, o order) (a answer, err error) {
+func do(b backend, stop func(), o order) (a answer, err error) {
 	switch o.Do {
 	case "change":
 		err = b.change(o.Change)
@@ -126,6 +126,11 @@ func do(b backend, o order) (a answer, err error) {
 		a.Acks, err = b.acks()
 	case "settle":
 		settle()
+	case "drain":
+		if d, ok := b.(interface{ drain() }); ok {
+			stop = d.drain
+		}
+		stop()
 	case "profile":
 		err = profileCPU(o.Path)
 	case "heap":

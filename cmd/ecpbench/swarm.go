@@ -25,6 +25,8 @@ type swarm struct {
 	resent atomic.Uint64        // bytes of resources that proxies had
 	wave   atomic.Pointer[wave] // the change that is under way
 
+	takeover atomic.Pointer[takeover] // where proxies go whose streams end; nil: nowhere
+
 	failed chan error // capacity 1: why the first proxy's stream ended
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -76,7 +78,7 @@ func (s *swarm) connect(ctx context.Context, parallel int) error {
 	s.cancel = cancel
 	gate := make(chan struct{}, parallel)
 	var ready sync.WaitGroup
-	for _, p := range s.proxies {
+	for i, p := range s.proxies {
 		select {
 		case gate <- struct{}{}:
 		case err := <-s.failed:
@@ -88,7 +90,11 @@ func (s *swarm) connect(ctx context.Context, parallel int) error {
 		configured := sync.OnceFunc(func() { <-gate; ready.Done() })
 		s.wg.Go(func() {
 			defer configured()
-			if err := p.run(life, configured); life.Err() == nil {
+			err := p.run(life, configured)
+			if to := s.takeover.Load(); to != nil && life.Err() == nil {
+				err = to.follow(life, i)
+			}
+			if life.Err() == nil {
 				s.fail(fmt.Errorf("%s: %w", p.id, err))
 			}
 		})

@@ -34,6 +34,7 @@ type sample struct {
 	idle, pushing  []time.Duration // applies of what concerns nobody
 	flood          flood
 	again          again
+	drained        drained
 	stirred        []time.Duration // of a storm: from commit to ACK of the other fleet
 }
 
@@ -64,6 +65,8 @@ func turn(ctx context.Context, name string, o *options, stderr io.Writer) (sampl
 		err = t.rush(ctx)
 	case o.changes > 0:
 		err = t.fanOut(ctx)
+	case o.drain:
+		err = t.handOver(ctx, name)
 	case o.again:
 		err = t.comeBack(ctx, name, stderr)
 	}
