@@ -69,7 +69,11 @@ func Envoy(o Options) ([]byte, error) {
 }
 
 func node(o Options) object {
-	n := object{"id": o.Proxy, "cluster": o.Fleet}
+	n := object{
+		"id": o.Proxy, "cluster": o.Fleet,
+		// Envoy can do both, and does not say so by itself.
+		"client_features": []string{"xds.config.supports-resource-ttl", "xds.config.resource-in-sotw"},
+	}
 	metadata := object{}
 	if o.Tenant != "" {
 		metadata["tenant"] = o.Tenant
