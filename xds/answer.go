@@ -59,7 +59,7 @@ func (st *stream) reportLocked(now time.Time) *fsmpb.StreamReport {
 		Tenant: st.id.Tenant, Proxy: st.id.Proxy, Fleet: st.id.Fleet,
 		NodeStart: st.server.config.NodeStart, Number: st.number,
 		Peer: st.peer, Protocol: st.protocol.String(), Since: st.since.UnixNano(),
-		Revision: st.revision(), WaitingFor: st.waitingFor(now),
+		Revision: st.revision(now), WaitingFor: st.waitingFor(now),
 	}
 	for _, t := range st.types {
 		r.Types = append(r.Types, st.reportType(t))
@@ -114,11 +114,11 @@ func (st *stream) typeRevision(t *subscribed) uint64 {
 
 // revision returns the newest revision that the stream is synced with: that
 // of the type that is furthest behind, or the newest of all when no type that
-// it subscribes to belongs to a revision. One that has not asked for anything
-// yet, or that has just ended, is synced with none. st.mu is held.
-func (st *stream) revision() uint64 {
+// it subscribes to belongs to a revision. One that still asks for its types, or
+// that has just ended, is synced with none. st.mu is held.
+func (st *stream) revision(now time.Time) uint64 {
 	v := st.scope.view.Load()
-	if v == nil || len(st.types) == 0 {
+	if v == nil || len(st.types) == 0 || st.begins(v, now) {
 		return 0
 	}
 	synced := v.revision
@@ -128,6 +128,16 @@ func (st *stream) revision() uint64 {
 		}
 	}
 	return synced
+}
+
+// begins reports whether the stream may still be asking for its types: an
+// aggregated one that is young and has not asked for all that its fleet has.
+// st.mu is held.
+func (st *stream) begins(v *view, now time.Time) bool {
+	if st.only != nil || now.Sub(st.since) >= st.server.config.WarmingGrace {
+		return false
+	}
+	return slices.ContainsFunc(v.source.Types(), func(url string) bool { return st.find(url) == nil })
 }
 
 // answerFleet says how far each proxy with a stream here is with a revision:
@@ -157,7 +167,7 @@ func (s *Server) answerFleet(q *fsmpb.FleetQuery) *fsmpb.FleetAnswer {
 func (st *stream) sync(revision uint64, now time.Time) *fsmpb.ProxySync {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	p := &fsmpb.ProxySync{Proxy: st.id.Proxy, Revision: st.revision(), State: fsmpb.ProxySync_SYNCED}
+	p := &fsmpb.ProxySync{Proxy: st.id.Proxy, Revision: st.revision(now), State: fsmpb.ProxySync_SYNCED}
 	v := st.scope.view.Load()
 	if revision == 0 && v != nil {
 		revision = v.revision

@@ -120,6 +120,24 @@ func TestAStreamWithoutTypesIsNotSynced(t *testing.T) {
 	f.wantSync("p1", one, "SYNCED", one)
 }
 
+// A stream that has just begun may still ask for more: it counts when it has
+// asked for all that its fleet has, or is not young any more.
+func TestAStreamThatStillAsksIsNotSynced(t *testing.T) {
+	for _, grace := range []time.Duration{time.Hour, 200 * time.Millisecond} {
+		f := newFixture(t, func(c *Config) { c.WarmingGrace = grace })
+		one := f.replace(cluster(t, "a", 1), listener(t, "l", 1))
+		c := f.connect(adsDelta)
+		c.ask(fsm.TypeCluster)
+		c.accept("cluster a")
+		if grace == time.Hour {
+			f.wantSync("p1", one, "PENDING", 0)
+			c.ask(fsm.TypeListener)
+			c.accept("listener l")
+		}
+		f.wantSync("p1", one, "SYNCED", one)
+	}
+}
+
 func TestSynced(t *testing.T) {
 	both(t, func(t *testing.T, method string) {
 		f := newFixture(t)

@@ -9,8 +9,11 @@ import (
 // nothing. st.mu is held.
 func (st *stream) waitingFor(now time.Time) string {
 	var waits []string
-	if st.scope.view.Load() == nil {
+	switch v := st.scope.view.Load(); {
+	case v == nil:
 		waits = append(waits, "fleet: its first revision")
+	case st.begins(v, now):
+		waits = append(waits, "stream: the rest of its types")
 	}
 	for _, t := range st.types {
 		switch {
