@@ -35,7 +35,8 @@ func (x contents) expected() ([]wire.TypeConfig, error) {
 					e, _ := x.state.Endpoints(x.row.GetTenant(), ref.GetName())
 					note(fsm.TypeEndpoints, ref.GetName(), e.GetVersion())
 				case fsmpb.Reference_SECRET:
-					note(fsm.TypeSecret, ref.GetName(), "")
+					s, _ := x.state.Secret(x.row.GetTenant(), ref.GetName())
+					note(fsm.TypeSecret, ref.GetName(), s.GetVersion())
 				}
 			}
 		}

@@ -249,6 +249,9 @@ func TestProxyConfigFromTheState(t *testing.T) {
 	r.ledger.apply(&fsmpb.Command{Op: &fsmpb.Command_PutEndpoints{PutEndpoints: &fsmpb.PutEndpoints{
 		Tenant: "default", Service: "web", Body: []byte(`{"cluster_name":"web"}`), Hash: fsm.ResourceHash([]byte("x"), nil, 0),
 	}}})
+	r.ledger.apply(&fsmpb.Command{Op: &fsmpb.Command_PutSecret{PutSecret: &fsmpb.PutSecret{
+		Tenant: "default", Name: "tls", Sealed: []byte("sealed"), KeyId: "key", Hash: fsm.ResourceHash([]byte("tls"), nil, 0),
+	}}})
 	r.ledger.apply(&fsmpb.Command{Op: &fsmpb.Command_ChangeFleet{ChangeFleet: &fsmpb.ChangeFleet{
 		Tenant: "default", Fleet: "edge", Upsert: []*fsmpb.Resource{{
 			TypeUrl: fsm.TypeCluster, Name: "web", Body: []byte(`{"name":"web"}`), Hash: fsm.ResourceHash([]byte("web"), nil, 0),
@@ -256,6 +259,7 @@ func TestProxyConfigFromTheState(t *testing.T) {
 				{Kind: fsmpb.Reference_ENDPOINTS, Name: "web"},
 				{Kind: fsmpb.Reference_ENDPOINTS, Name: "none"},
 				{Kind: fsmpb.Reference_SECRET, Name: "tls"},
+				{Kind: fsmpb.Reference_SECRET, Name: "void"},
 				{Kind: fsmpb.Reference_CLUSTER, Name: "other"},
 			},
 		}},
@@ -272,7 +276,8 @@ func TestProxyConfigFromTheState(t *testing.T) {
 		`cluster web unknown ` + fsm.VersionHash(fsm.Version(1, fsm.ResourceHash([]byte("web"), nil, 0)))[:2] + ` {"name":"web"}`,
 		`endpoints none unknown`,
 		`endpoints web unknown ` + fsm.VersionHash(fsm.Version(1, fsm.ResourceHash([]byte("x"), nil, 0)))[:2] + ` {"cluster_name":"web"}`,
-		`secret tls unknown`,
+		`secret tls unknown ` + fsm.VersionHash(fsm.Version(1, fsm.ResourceHash([]byte("tls"), nil, 0)))[:2],
+		`secret void unknown`,
 	}
 	if !slices.Equal(lines, want) {
 		t.Errorf("types:\n%s\nwant:\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
