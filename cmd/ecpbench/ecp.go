@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -28,7 +27,7 @@ const (
 type ecp struct {
 	scene    *scene
 	server   *xds.Server
-	registry *prometheus.Registry
+	registry ackRegistry
 
 	applies int64
 
@@ -37,7 +36,7 @@ type ecp struct {
 }
 
 func newECP(s *scene) (*ecp, error) {
-	e := &ecp{scene: s, registry: prometheus.NewRegistry(), state: fsm.New()}
+	e := &ecp{scene: s, registry: ackRegistry{prometheus.NewRegistry()}, state: fsm.New()}
 	e.server = xds.New(xds.Config{NodeID: nodeName, NodeStart: time.Now().UnixNano()},
 		xds.Deps{Registry: e.registry, Cluster: e})
 	e.server.Applied(e.state, nil)
@@ -140,18 +139,4 @@ func (e *ecp) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, error
 }
 
 // acks reads the counter of package xds.
-func (e *ecp) acks() (uint64, error) {
-	families, err := e.registry.Gather()
-	if err != nil {
-		return 0, fmt.Errorf("gather metrics: %w", err)
-	}
-	var total float64
-	for _, f := range families {
-		if f.GetName() == "ecp_xds_acks_total" {
-			for _, m := range f.GetMetric() {
-				total += m.GetCounter().GetValue()
-			}
-		}
-	}
-	return uint64(total), nil
-}
+func (e *ecp) acks() (uint64, error) { return e.registry.total() }
