@@ -30,7 +30,9 @@ func (in *inbox) done() {
 	if r == nil {
 		return
 	}
-	in.server.budget.slots.Release(r.share)
+	if r.share > 0 {
+		in.server.budget.slots.Release(r.share)
+	}
 	r.raw.Free()
 	in.server.subs.release(r.sub)
 	*r = request{}

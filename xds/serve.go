@@ -100,7 +100,9 @@ func (st *stream) read(in *inbox, admitted func()) error {
 			return err
 		}
 		st.pumpAt(now, !first)
-		admitted()
+		if first {
+			admitted()
+		}
 		if err := st.server.receive(st.rpc, in); err != nil {
 			return ended(err)
 		}
