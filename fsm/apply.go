@@ -10,10 +10,17 @@ import (
 //
 // The events are part of the returned state and must not be modified.
 func (s *State) Apply(index uint64, e *fsmpb.Entry) (*State, []*fsmpb.Result, []*fsmpb.Event) {
+	return s.ApplyWith(index, e, nil)
+}
+
+// ApplyWith is Apply for who has backups at hand: backup returns the state
+// that was read from the one with a checksum. All replicas must be given the
+// same; RestoreState is refused without.
+func (s *State) ApplyWith(index uint64, e *fsmpb.Entry, backup func(sha256 []byte) *State) (*State, []*fsmpb.Result, []*fsmpb.Event) {
 	next := *s
 	next.index = index
 	next.stamp = max(s.stamp, e.GetStamp())
-	t := &transition{State: next}
+	t := &transition{State: next, backup: backup}
 	results := make([]*fsmpb.Result, len(e.GetCommands()))
 	for i, c := range e.GetCommands() {
 		results[i] = t.command(c)
@@ -30,6 +37,7 @@ type transition struct {
 	State
 	by     string
 	events []*fsmpb.Event
+	backup func(sha256 []byte) *State // may be nil
 }
 
 // command applies one command, or recalls what its first time answered.
@@ -98,6 +106,8 @@ func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
 		return t.configureArchive(op.ConfigureArchive)
 	case *fsmpb.Command_AckArchived:
 		return t.ackArchived(op.AckArchived)
+	case *fsmpb.Command_RestoreState:
+		return t.restoreState(op.RestoreState)
 	}
 	return nil, Refusal(CodeInvalid, "unknown command")
 }

@@ -18,6 +18,8 @@ type machine struct {
 	// events of the last command.
 	events []*fsmpb.Event
 	now    int64
+	// backups by their checksum.
+	backups map[string]*fsm.State
 }
 
 func newMachine(t testing.TB) *machine {
@@ -32,7 +34,7 @@ func (m *machine) do(c *fsmpb.Command) *fsmpb.Result {
 	m.now += 1e6
 	entry := &fsmpb.Entry{Stamp: m.now, Commands: []*fsmpb.Command{c}}
 	m.log = append(m.log, entry)
-	next, results, events := m.state.Apply(uint64(len(m.log)), entry)
+	next, results, events := m.state.ApplyWith(uint64(len(m.log)), entry, func(sha256 []byte) *fsm.State { return m.backups[string(sha256)] })
 	m.state, m.events = next, events
 	return results[0]
 }

@@ -150,6 +150,7 @@ type Command struct {
 	//	*Command_PutSecret
 	//	*Command_DeleteSecret
 	//	*Command_ForgetProxies
+	//	*Command_RestoreState
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -359,6 +360,15 @@ func (x *Command) GetForgetProxies() *ForgetProxies {
 	return nil
 }
 
+func (x *Command) GetRestoreState() *RestoreState {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RestoreState); ok {
+			return x.RestoreState
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -431,6 +441,10 @@ type Command_ForgetProxies struct {
 	ForgetProxies *ForgetProxies `protobuf:"bytes,26,opt,name=forget_proxies,json=forgetProxies,proto3,oneof"`
 }
 
+type Command_RestoreState struct {
+	RestoreState *RestoreState `protobuf:"bytes,29,opt,name=restore_state,json=restoreState,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutTenant) isCommand_Op() {}
@@ -464,6 +478,8 @@ func (*Command_PutSecret) isCommand_Op() {}
 func (*Command_DeleteSecret) isCommand_Op() {}
 
 func (*Command_ForgetProxies) isCommand_Op() {}
+
+func (*Command_RestoreState) isCommand_Op() {}
 
 // IdempotencyKey makes a retried command apply once. It belongs to the
 // command's subject and tenant.
@@ -1554,6 +1570,73 @@ func (x *DropNode) GetThroughStart() int64 {
 	return 0
 }
 
+// RestoreState makes a backup's content that of the state. The bytes of the
+// backup are not part of it: each node has them, by their checksum, before it
+// applies the command.
+type RestoreState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the backup.
+	Sha256 []byte `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Of the history that begins here. Not used for a seed, whose cluster has
+	// just got one.
+	Epoch string `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The cluster is new and goes on from the backup's history.
+	Seed          bool `protobuf:"varint,3,opt,name=seed,proto3" json:"seed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreState) Reset() {
+	*x = RestoreState{}
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreState) ProtoMessage() {}
+
+func (x *RestoreState) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreState.ProtoReflect.Descriptor instead.
+func (*RestoreState) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RestoreState) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *RestoreState) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *RestoreState) GetSeed() bool {
+	if x != nil {
+		return x.Seed
+	}
+	return false
+}
+
 // ForgetProxies deletes proxies without a stream that changed last before a
 // time.
 type ForgetProxies struct {
@@ -1568,7 +1651,7 @@ type ForgetProxies struct {
 
 func (x *ForgetProxies) Reset() {
 	*x = ForgetProxies{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1663,7 @@ func (x *ForgetProxies) String() string {
 func (*ForgetProxies) ProtoMessage() {}
 
 func (x *ForgetProxies) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1676,7 @@ func (x *ForgetProxies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetProxies.ProtoReflect.Descriptor instead.
 func (*ForgetProxies) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ForgetProxies) GetChangedBefore() int64 {
@@ -1620,7 +1703,7 @@ type DeleteProxy struct {
 
 func (x *DeleteProxy) Reset() {
 	*x = DeleteProxy{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1715,7 @@ func (x *DeleteProxy) String() string {
 func (*DeleteProxy) ProtoMessage() {}
 
 func (x *DeleteProxy) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1728,7 @@ func (x *DeleteProxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProxy.ProtoReflect.Descriptor instead.
 func (*DeleteProxy) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteProxy) GetTenant() string {
@@ -1671,7 +1754,7 @@ type ConfigureArchive struct {
 
 func (x *ConfigureArchive) Reset() {
 	*x = ConfigureArchive{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +1766,7 @@ func (x *ConfigureArchive) String() string {
 func (*ConfigureArchive) ProtoMessage() {}
 
 func (x *ConfigureArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +1779,7 @@ func (x *ConfigureArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureArchive.ProtoReflect.Descriptor instead.
 func (*ConfigureArchive) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ConfigureArchive) GetSettings() *ArchiveSettings {
@@ -1718,7 +1801,7 @@ type AckArchived struct {
 
 func (x *AckArchived) Reset() {
 	*x = AckArchived{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1813,7 @@ func (x *AckArchived) String() string {
 func (*AckArchived) ProtoMessage() {}
 
 func (x *AckArchived) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1826,7 @@ func (x *AckArchived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckArchived.ProtoReflect.Descriptor instead.
 func (*AckArchived) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AckArchived) GetEpoch() string {
@@ -1774,7 +1857,7 @@ type ProxyReport_Connected struct {
 
 func (x *ProxyReport_Connected) Reset() {
 	*x = ProxyReport_Connected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1786,7 +1869,7 @@ func (x *ProxyReport_Connected) String() string {
 func (*ProxyReport_Connected) ProtoMessage() {}
 
 func (x *ProxyReport_Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1936,7 @@ type ProxyReport_Disconnected struct {
 
 func (x *ProxyReport_Disconnected) Reset() {
 	*x = ProxyReport_Disconnected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1948,7 @@ func (x *ProxyReport_Disconnected) String() string {
 func (*ProxyReport_Disconnected) ProtoMessage() {}
 
 func (x *ProxyReport_Disconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +1984,7 @@ type ProxyReport_Rejected struct {
 
 func (x *ProxyReport_Rejected) Reset() {
 	*x = ProxyReport_Rejected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +1996,7 @@ func (x *ProxyReport_Rejected) String() string {
 func (*ProxyReport_Rejected) ProtoMessage() {}
 
 func (x *ProxyReport_Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2058,7 @@ type ProxyReport_Recovered struct {
 
 func (x *ProxyReport_Recovered) Reset() {
 	*x = ProxyReport_Recovered{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2070,7 @@ func (x *ProxyReport_Recovered) String() string {
 func (*ProxyReport_Recovered) ProtoMessage() {}
 
 func (x *ProxyReport_Recovered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2108,7 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"N\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x03R\x05stamp\x12/\n" +
-	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\x93\t\n" +
+	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\xd4\t\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12<\n" +
 	"\vidempotency\x18\x02 \x01(\v2\x1a.ecp.fsm.v1.IdempotencyKeyR\vidempotency\x12<\n" +
@@ -2048,7 +2131,8 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\n" +
 	"put_secret\x18\x18 \x01(\v2\x15.ecp.fsm.v1.PutSecretH\x00R\tputSecret\x12?\n" +
 	"\rdelete_secret\x18\x19 \x01(\v2\x18.ecp.fsm.v1.DeleteSecretH\x00R\fdeleteSecret\x12B\n" +
-	"\x0eforget_proxies\x18\x1a \x01(\v2\x19.ecp.fsm.v1.ForgetProxiesH\x00R\rforgetProxiesB\x04\n" +
+	"\x0eforget_proxies\x18\x1a \x01(\v2\x19.ecp.fsm.v1.ForgetProxiesH\x00R\rforgetProxies\x12?\n" +
+	"\rrestore_state\x18\x1d \x01(\v2\x18.ecp.fsm.v1.RestoreStateH\x00R\frestoreStateB\x04\n" +
 	"\x02op\"E\n" +
 	"\x0eIdempotencyKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
@@ -2156,7 +2240,11 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\x06report\"C\n" +
 	"\bDropNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
-	"\rthrough_start\x18\x02 \x01(\x03R\fthroughStart\"L\n" +
+	"\rthrough_start\x18\x02 \x01(\x03R\fthroughStart\"P\n" +
+	"\fRestoreState\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x12\n" +
+	"\x04seed\x18\x03 \x01(\bR\x04seed\"L\n" +
 	"\rForgetProxies\x12%\n" +
 	"\x0echanged_before\x18\x01 \x01(\x03R\rchangedBefore\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"5\n" +
@@ -2183,7 +2271,7 @@ func file_fsm_fsmpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(ChangeFleet_Mode)(0),            // 0: ecp.fsm.v1.ChangeFleet.Mode
 	(*Entry)(nil),                    // 1: ecp.fsm.v1.Entry
@@ -2204,23 +2292,24 @@ var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(*ReportProxies)(nil),            // 16: ecp.fsm.v1.ReportProxies
 	(*ProxyReport)(nil),              // 17: ecp.fsm.v1.ProxyReport
 	(*DropNode)(nil),                 // 18: ecp.fsm.v1.DropNode
-	(*ForgetProxies)(nil),            // 19: ecp.fsm.v1.ForgetProxies
-	(*DeleteProxy)(nil),              // 20: ecp.fsm.v1.DeleteProxy
-	(*ConfigureArchive)(nil),         // 21: ecp.fsm.v1.ConfigureArchive
-	(*AckArchived)(nil),              // 22: ecp.fsm.v1.AckArchived
-	nil,                              // 23: ecp.fsm.v1.PutTenant.LabelsEntry
-	nil,                              // 24: ecp.fsm.v1.PutFleet.LabelsEntry
-	(*ProxyReport_Connected)(nil),    // 25: ecp.fsm.v1.ProxyReport.Connected
-	(*ProxyReport_Disconnected)(nil), // 26: ecp.fsm.v1.ProxyReport.Disconnected
-	(*ProxyReport_Rejected)(nil),     // 27: ecp.fsm.v1.ProxyReport.Rejected
-	(*ProxyReport_Recovered)(nil),    // 28: ecp.fsm.v1.ProxyReport.Recovered
-	nil,                              // 29: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	(*Identity)(nil),                 // 30: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),            // 31: ecp.fsm.v1.FleetSettings
-	(*Resource)(nil),                 // 32: ecp.fsm.v1.Resource
-	(*SecretInfo)(nil),               // 33: ecp.fsm.v1.SecretInfo
-	(*ArchiveSettings)(nil),          // 34: ecp.fsm.v1.ArchiveSettings
-	(*Locality)(nil),                 // 35: ecp.fsm.v1.Locality
+	(*RestoreState)(nil),             // 19: ecp.fsm.v1.RestoreState
+	(*ForgetProxies)(nil),            // 20: ecp.fsm.v1.ForgetProxies
+	(*DeleteProxy)(nil),              // 21: ecp.fsm.v1.DeleteProxy
+	(*ConfigureArchive)(nil),         // 22: ecp.fsm.v1.ConfigureArchive
+	(*AckArchived)(nil),              // 23: ecp.fsm.v1.AckArchived
+	nil,                              // 24: ecp.fsm.v1.PutTenant.LabelsEntry
+	nil,                              // 25: ecp.fsm.v1.PutFleet.LabelsEntry
+	(*ProxyReport_Connected)(nil),    // 26: ecp.fsm.v1.ProxyReport.Connected
+	(*ProxyReport_Disconnected)(nil), // 27: ecp.fsm.v1.ProxyReport.Disconnected
+	(*ProxyReport_Rejected)(nil),     // 28: ecp.fsm.v1.ProxyReport.Rejected
+	(*ProxyReport_Recovered)(nil),    // 29: ecp.fsm.v1.ProxyReport.Recovered
+	nil,                              // 30: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	(*Identity)(nil),                 // 31: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),            // 32: ecp.fsm.v1.FleetSettings
+	(*Resource)(nil),                 // 33: ecp.fsm.v1.Resource
+	(*SecretInfo)(nil),               // 34: ecp.fsm.v1.SecretInfo
+	(*ArchiveSettings)(nil),          // 35: ecp.fsm.v1.ArchiveSettings
+	(*Locality)(nil),                 // 36: ecp.fsm.v1.Locality
 }
 var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	2,  // 0: ecp.fsm.v1.Entry.commands:type_name -> ecp.fsm.v1.Command
@@ -2236,33 +2325,34 @@ var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	13, // 10: ecp.fsm.v1.Command.delete_endpoints:type_name -> ecp.fsm.v1.DeleteEndpoints
 	16, // 11: ecp.fsm.v1.Command.report_proxies:type_name -> ecp.fsm.v1.ReportProxies
 	18, // 12: ecp.fsm.v1.Command.drop_node:type_name -> ecp.fsm.v1.DropNode
-	20, // 13: ecp.fsm.v1.Command.delete_proxy:type_name -> ecp.fsm.v1.DeleteProxy
-	21, // 14: ecp.fsm.v1.Command.configure_archive:type_name -> ecp.fsm.v1.ConfigureArchive
-	22, // 15: ecp.fsm.v1.Command.ack_archived:type_name -> ecp.fsm.v1.AckArchived
+	21, // 13: ecp.fsm.v1.Command.delete_proxy:type_name -> ecp.fsm.v1.DeleteProxy
+	22, // 14: ecp.fsm.v1.Command.configure_archive:type_name -> ecp.fsm.v1.ConfigureArchive
+	23, // 15: ecp.fsm.v1.Command.ack_archived:type_name -> ecp.fsm.v1.AckArchived
 	14, // 16: ecp.fsm.v1.Command.put_secret:type_name -> ecp.fsm.v1.PutSecret
 	15, // 17: ecp.fsm.v1.Command.delete_secret:type_name -> ecp.fsm.v1.DeleteSecret
-	19, // 18: ecp.fsm.v1.Command.forget_proxies:type_name -> ecp.fsm.v1.ForgetProxies
-	30, // 19: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
-	23, // 20: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
-	24, // 21: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
-	31, // 22: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
-	0,  // 23: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
-	32, // 24: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
-	10, // 25: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
-	33, // 26: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
-	17, // 27: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
-	25, // 28: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
-	26, // 29: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
-	27, // 30: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
-	28, // 31: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
-	34, // 32: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	35, // 33: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
-	29, // 34: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	20, // 18: ecp.fsm.v1.Command.forget_proxies:type_name -> ecp.fsm.v1.ForgetProxies
+	19, // 19: ecp.fsm.v1.Command.restore_state:type_name -> ecp.fsm.v1.RestoreState
+	31, // 20: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
+	24, // 21: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
+	25, // 22: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
+	32, // 23: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
+	0,  // 24: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
+	33, // 25: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
+	10, // 26: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
+	34, // 27: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
+	17, // 28: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
+	26, // 29: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
+	27, // 30: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
+	28, // 31: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
+	29, // 32: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
+	35, // 33: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	36, // 34: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
+	30, // 35: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_command_proto_init() }
@@ -2289,6 +2379,7 @@ func file_fsm_fsmpb_command_proto_init() {
 		(*Command_PutSecret)(nil),
 		(*Command_DeleteSecret)(nil),
 		(*Command_ForgetProxies)(nil),
+		(*Command_RestoreState)(nil),
 	}
 	file_fsm_fsmpb_command_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_fsmpb_command_proto_msgTypes[10].OneofWrappers = []any{}
@@ -2304,7 +2395,7 @@ func file_fsm_fsmpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_command_proto_rawDesc), len(file_fsm_fsmpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
