@@ -38,6 +38,10 @@ type Config struct {
 	// InitialMembers are the ids of the nodes that alone may make a new
 	// cluster, all of them together. Empty: any BootstrapExpect nodes.
 	InitialMembers []string
+	// Restore is a backup, of the cluster FromCluster, that a new cluster goes on
+	// from; empty: none. One initial member has it.
+	Restore     string
+	FromCluster string
 	// NonVoter keeps the node from ever becoming a voter.
 	NonVoter bool
 	Zone     string

@@ -79,7 +79,7 @@ func (n *Node) formStep(ctx context.Context) (wait string, err error) {
 		return n.await(ctx, rt, p)
 	}
 	if n.formsAlone() {
-		return "", n.decide(rt, n.newPromise(nil))
+		return "", n.decide(rt, n.newPromise(nil, n.seedOf()))
 	}
 	return n.gatherMembers(ctx, rt)
 }
@@ -134,7 +134,11 @@ func (n *Node) gatherMembers(ctx context.Context, rt *runtime) (wait string, err
 	if chosen[0].ServerId != n.ident.ServerID() {
 		return nodeOf(chosen[0].ServerId) + " to start the bootstrap", nil
 	}
-	p := n.newPromise(chosen[1:])
+	seed, wait := n.chooseSeed(v)
+	if wait != "" {
+		return wait, nil
+	}
+	p := n.newPromise(chosen[1:], seed)
 	err = n.ident.update(func(id *clusterpb.Identity) error {
 		if id.Promise != nil || id.ClusterId != "" {
 			return errBusy
@@ -231,10 +235,27 @@ func (n *Node) seed() *clusterpb.Seed {
 	return &clusterpb.Seed{ServerId: n.ident.ServerID(), Address: n.cfg.address()}
 }
 
-// newPromise makes up a cluster of this node, its coordinator, and others.
-func (n *Node) newPromise(others []*clusterpb.Seed) *clusterpb.Promise {
+// chooseSeed returns the backup that the cluster goes on from, "" for none, or
+// what is in the way.
+func (n *Node) chooseSeed(v view) (seed, wait string) {
+	seed = n.seedOf()
+	for id, info := range v.infos {
+		switch {
+		case info.Seed == "" || info.Seed == seed:
+		case seed != "":
+			return "", fmt.Sprintf("one of two different backups to restore to go, %s has another one", nodeOf(id))
+		default:
+			seed = info.Seed
+		}
+	}
+	return seed, ""
+}
+
+// newPromise makes up a cluster of this node, its coordinator, and others, that
+// goes on from a backup when there is one.
+func (n *Node) newPromise(others []*clusterpb.Seed, seed string) *clusterpb.Promise {
 	return &clusterpb.Promise{
-		ClusterId: randomID(8), Coordinator: n.ident.ServerID(),
+		ClusterId: randomID(8), Coordinator: n.ident.ServerID(), Seed: seed,
 		Members: append([]*clusterpb.Seed{n.seed()}, others...),
 	}
 }
@@ -246,7 +267,7 @@ func (n *Node) decide(rt *runtime, p *clusterpb.Promise) error {
 		if id.ClusterId != "" || (id.Promise != nil && !proto.Equal(id.Promise, p)) {
 			return fmt.Errorf("bootstrap %s: %w", p.ClusterId, errBusy)
 		}
-		id.ClusterId, id.Promise = p.ClusterId, p
+		id.ClusterId, id.Promise, id.Seed = p.ClusterId, p, p.Seed
 		return nil
 	})
 	if err != nil {

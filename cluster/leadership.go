@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
@@ -134,17 +135,23 @@ func (n *Node) takeOver(ctx context.Context, rt *runtime) {
 	}
 }
 
-// nameCluster proposes the identity of a cluster that has none yet.
+// nameCluster proposes the identity of a cluster that has none yet, with the
+// backup that it goes on from, if there is one.
 func (n *Node) nameCluster(ctx context.Context, rt *runtime) {
 	for ctx.Err() == nil && n.State().Identity().GetClusterId() == "" {
-		body, err := proto.Marshal(&fsmpb.Command{
-			By: "cluster",
-			Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-				Identity: &fsmpb.Identity{ClusterId: n.ident.ClusterID(), Epoch: randomID(8)},
-			}},
-		})
+		init := &fsmpb.InitCluster{Identity: &fsmpb.Identity{ClusterId: n.ident.ClusterID(), Epoch: randomID(8)}}
+		if seed, err := parseChecksum(n.ident.get().Seed); err == nil {
+			if n.findBackup(ctx, seed) == nil {
+				return
+			}
+			init.SeedSha256 = seed[:]
+		}
+		body, err := proto.Marshal(&fsmpb.Command{By: "cluster", Op: &fsmpb.Command_InitCluster{InitCluster: init}})
 		if err == nil {
-			_, err = rt.proposer.submit(ctx, body)
+			var r *fsmpb.Result
+			if r, err = rt.proposer.submit(ctx, body); err == nil {
+				err = fsm.ResultError(r)
+			}
 		}
 		if err != nil {
 			n.log.Warn("cannot give the cluster its identity, trying again", "error", err)

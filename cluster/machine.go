@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,6 +29,10 @@ type machine struct {
 
 	// mu admits one applier: Raft, or getAhead before Raft has a quorum.
 	mu sync.Mutex
+	// find returns the state of a backup that an entry needs; nil when the node
+	// stops first. Then nothing more is applied: halted.
+	find   func(checksum) *fsm.State
+	halted bool
 	// ahead is the last entry that getAhead applied while Raft has yet to hand
 	// it over; 0 for none.
 	ahead uint64
@@ -62,9 +67,9 @@ func (k *machine) apply(logs []*raft.Log) []any {
 	answers := make([]any, len(logs))
 	before := k.state.Load()
 	state := before
-	events := []*fsmpb.Event{}
+	events, all := []*fsmpb.Event{}, false
 	for i, l := range logs {
-		if l.Type != raft.LogCommand || l.Index <= k.ahead {
+		if l.Type != raft.LogCommand || l.Index <= k.ahead || k.halted {
 			continue
 		}
 		entry := &fsmpb.Entry{}
@@ -73,17 +78,48 @@ func (k *machine) apply(logs []*raft.Log) []any {
 			k.log.Error("an entry of the Raft log is not ours", "index", l.Index, "error", err)
 			entry.Reset()
 		}
+		at := k.backupsFor(entry)
+		if k.halted {
+			continue
+		}
+		all = all || len(at) > 0
 		var results []*fsmpb.Result
 		var more []*fsmpb.Event
-		state, results, more = state.Apply(l.Index, entry)
+		state, results, more = state.ApplyWith(l.Index, entry, func(sha256 []byte) *fsm.State { return at[string(sha256)] })
 		answers[i] = results
 		events = append(events, more...)
+	}
+	if all {
+		events = nil
 	}
 	if state != before {
 		k.publish(state, events)
 	}
 	k.metrics.applySeconds.Observe(time.Since(began).Seconds())
 	return answers
+}
+
+// backupsFor returns the states of the backups that an entry needs, and halts
+// the machine when the node stops before they are here: every replica must
+// apply the entry alike.
+func (k *machine) backupsFor(entry *fsmpb.Entry) map[string]*fsm.State {
+	at := map[string]*fsm.State{}
+	for _, name := range fsm.Backups(entry) {
+		if len(name) != len(checksum{}) {
+			continue // refused everywhere
+		}
+		st := k.find(checksum(name))
+		k.halted = k.halted || st == nil
+		at[string(name)] = st
+	}
+	return at
+}
+
+// begin lets a machine whose node stopped go on, with Raft started anew.
+func (k *machine) begin(find func(checksum) *fsm.State) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.find, k.halted = find, false
 }
 
 func (k *machine) publish(state *fsm.State, events []*fsmpb.Event) {
@@ -98,6 +134,9 @@ func (k *machine) publish(state *fsm.State, events []*fsmpb.Event) {
 func (k *machine) Snapshot() (raft.FSMSnapshot, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.halted {
+		return nil, errors.New("the node stops, and has not applied all that Raft handed over")
+	}
 	if k.ahead > 0 {
 		return nil, fmt.Errorf("no snapshot before Raft has reached index %d, which the state has", k.ahead)
 	}

@@ -42,6 +42,11 @@ type Node struct {
 	// waitsFor says what a first start waits for.
 	waitsFor atomic.Pointer[string]
 
+	// backups are on this disk; given is the checksum of the one that the node
+	// was started with, for a new cluster.
+	backups *backups
+	given   string
+
 	// membership admits one change of the configuration at a time.
 	membership sync.Mutex
 
@@ -76,7 +81,11 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	n := &Node{
 		cfg: cfg, deps: deps, log: deps.Log, metrics: m, descs: newDescs(), start: time.Now(),
 		ident: ident, machine: newMachine(deps.Log, deps.Observers, m), lead: newLeadership(),
-		fatal: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
+		backups: newBackups(cfg.DataDir),
+		fatal:   make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if err := n.takeSeed(); err != nil {
+		return nil, err
 	}
 	if deps.Metrics != nil {
 		if err := deps.Metrics.Register(collector{n}); err != nil {
@@ -163,7 +172,7 @@ func (n *Node) adopt(clusterID string) string {
 		if id.GetPromise().GetClusterId() != clusterID || (id.ClusterId != "" && id.ClusterId != clusterID) {
 			return errors.New("it has changed meanwhile")
 		}
-		id.ClusterId = clusterID
+		id.ClusterId, id.Seed = clusterID, id.GetPromise().GetSeed()
 		return nil
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/org/envoy-control-plane/cluster/gossip"
 	"github.com/org/envoy-control-plane/cluster/store"
 	"github.com/org/envoy-control-plane/cluster/transport"
+	"github.com/org/envoy-control-plane/fsm"
 )
 
 // raftTimeout bounds one message between Raft servers, with a snapshot's
@@ -137,6 +138,10 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 		Streams: rt.streams, ID: raft.ServerID(n.ident.ServerID()), Timeout: raftTimeout, Log: hlog,
 		Diverged: func() { n.fail(errRestart) },
 	})
+	if err := n.pruneBackups(rt.stores.Log); err != nil {
+		return nil, err
+	}
+	n.machine.begin(func(sum checksum) *fsm.State { return n.findBackup(ctx, sum) })
 	rt.raft, err = raft.NewRaft(n.raftConfig(), n.machine, rt.stores.Log, rt.stores.Stable, rt.stores.Snapshots, rt.trans)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
@@ -279,7 +284,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		Address: n.cfg.address(), Voter: !n.cfg.NonVoter, Zone: n.cfg.Zone, Build: n.cfg.Build,
 		ApiAddress: n.cfg.APIAddress, XdsAddress: n.cfg.XDSAddress,
 		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.ready.Load(),
-		Clock: n.deps.now().UnixNano(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
+		Clock: n.deps.now().UnixNano(), Seed: n.seedOf(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
 	}
 	if rt := n.rt.Load(); rt != nil {
 		out.Configured = len(rt.servers()) > 0

@@ -169,8 +169,19 @@ func (t *transition) initCluster(c *fsmpb.InitCluster) (*fsmpb.Result, *Error) {
 		return nil, Refusal(CodeInvalid, "a cluster needs an id and an epoch")
 	}
 	t.identity = c.Identity
+	var from *State
+	if seed := c.GetSeedSha256(); len(seed) > 0 {
+		var err *Error
+		if from, err = t.backupOf(seed); err != nil {
+			return nil, err
+		}
+		t.goOnFrom(from)
+	}
 	t.emit(&fsmpb.Event{Data: &fsmpb.Event_ClusterInitialized{
-		ClusterInitialized: &fsmpb.ClusterInitialized{Identity: c.Identity},
+		ClusterInitialized: &fsmpb.ClusterInitialized{Identity: t.identity},
 	}})
+	if from != nil {
+		t.restored(c.SeedSha256, from)
+	}
 	return &fsmpb.Result{Created: true}, nil
 }

@@ -26,7 +26,7 @@ func (m *machine) take(of *machine) (sha256 []byte) {
 
 func restore(sha256 []byte, epoch string) *fsmpb.Command {
 	return &fsmpb.Command{By: "ann", Op: &fsmpb.Command_RestoreState{RestoreState: &fsmpb.RestoreState{
-		Sha256: sha256, Epoch: epoch, Seed: epoch == "",
+		Sha256: sha256, Epoch: epoch,
 	}}}
 }
 
@@ -66,8 +66,7 @@ func TestRestore(t *testing.T) {
 	m.ok(deleteEndpoints("web"))
 	seq, tenantSeq, first := m.state.Seq(), m.state.TenantSeq("default"), m.state.FirstSeq()
 	m.refused(fsm.CodeInvalid, restore([]byte("other"), "e2"))
-	m.refused(fsm.CodeInvalid, &fsmpb.Command{Op: &fsmpb.Command_RestoreState{RestoreState: &fsmpb.RestoreState{Sha256: sum}}})
-	m.refused(fsm.CodeInvalid, restore(sum, "")) // not a new cluster
+	m.refused(fsm.CodeInvalid, restore(sum, ""))
 	m.ok(restore(sum, "e2"))
 
 	if got := names(m.state); got != before {
@@ -106,9 +105,15 @@ func TestSeed(t *testing.T) {
 	old.ok(report("n1", 1, 31, connected("default", "moves", 1, "edge")))
 	m := &machine{t: t, state: fsm.New(), now: old.now}
 	sum := m.take(old)
-	m.refused(fsm.CodeInvalid, restore(sum, "")) // has no identity
-	m.ok(cluster("c2", "f1"))
-	m.ok(restore(sum, ""))
+	m.refused(fsm.CodeInvalid, restore(sum, "e")) // has no identity
+	seeded := cluster("c2", "f1")
+	seeded.GetInitCluster().SeedSha256 = []byte("other")
+	m.refused(fsm.CodeInvalid, seeded)
+	seeded.GetInitCluster().SeedSha256 = sum
+	m.ok(seeded)
+	if kinds(m.events) != "cluster_initialized;state_restored;" {
+		t.Errorf("events %s", kinds(m.events))
+	}
 	if names(m.state) != names(old.state) {
 		t.Errorf("there is %q, not %q", names(m.state), names(old.state))
 	}
@@ -116,7 +121,7 @@ func TestSeed(t *testing.T) {
 	if id.ClusterId != "c2" || id.Epoch != "f1" || id.ParentClusterId != from.ClusterId || id.ParentEpoch != from.Epoch || id.ParentSeq != old.state.Seq() {
 		t.Errorf("identity %v", id)
 	}
-	if m.state.Seq() != old.state.Seq()+1 {
+	if m.state.Seq() != old.state.Seq()+2 {
 		t.Errorf("sequence %d after %d", m.state.Seq(), old.state.Seq())
 	}
 	for p := range m.state.AllProxies() {
@@ -129,7 +134,6 @@ func TestSeed(t *testing.T) {
 	}
 	m.snapshotHolds()
 	m.ok(report("n1", 0, 1, connected("default", "moves", 1, "edge"))) // an n1 of this cluster
-	m.refused(fsm.CodeInvalid, restore(sum, ""))
 }
 
 // reread returns a state by way of its snapshot.

@@ -336,7 +336,10 @@ type Identity struct {
 	// Set for good once the node belongs to a cluster.
 	ClusterId string `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	// The bootstrap that this node takes part in and in no other.
-	Promise       *Promise `protobuf:"bytes,4,opt,name=promise,proto3" json:"promise,omitempty"`
+	Promise *Promise `protobuf:"bytes,4,opt,name=promise,proto3" json:"promise,omitempty"`
+	// SHA-256, in hexadecimal digits, of the backup that the cluster goes on
+	// from; empty: none.
+	Seed          string `protobuf:"bytes,10,opt,name=seed,proto3" json:"seed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -399,13 +402,22 @@ func (x *Identity) GetPromise() *Promise {
 	return nil
 }
 
+func (x *Identity) GetSeed() string {
+	if x != nil {
+		return x.Seed
+	}
+	return ""
+}
+
 // Promise names one bootstrap: a cluster id and its first voters.
 type Promise struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	// Server id of the member that alone decides.
-	Coordinator   string  `protobuf:"bytes,2,opt,name=coordinator,proto3" json:"coordinator,omitempty"`
-	Members       []*Seed `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	Coordinator string  `protobuf:"bytes,2,opt,name=coordinator,proto3" json:"coordinator,omitempty"`
+	Members     []*Seed `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	// See Identity.seed.
+	Seed          string `protobuf:"bytes,10,opt,name=seed,proto3" json:"seed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -461,6 +473,13 @@ func (x *Promise) GetMembers() []*Seed {
 	return nil
 }
 
+func (x *Promise) GetSeed() string {
+	if x != nil {
+		return x.Seed
+	}
+	return ""
+}
+
 type Seed struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	ServerId string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
@@ -514,6 +533,147 @@ func (x *Seed) GetAddress() string {
 	return ""
 }
 
+type StageRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Sha256 []byte                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Server id of a node that has it.
+	From          string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageRequest) Reset() {
+	*x = StageRequest{}
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageRequest) ProtoMessage() {}
+
+func (x *StageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageRequest.ProtoReflect.Descriptor instead.
+func (*StageRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StageRequest) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *StageRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+type FetchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sha256        []byte                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchRequest) Reset() {
+	*x = FetchRequest{}
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRequest) ProtoMessage() {}
+
+func (x *FetchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
+func (*FetchRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FetchRequest) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+type Chunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Chunk) Reset() {
+	*x = Chunk{}
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Chunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Chunk) ProtoMessage() {}
+
+func (x *Chunk) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
+func (*Chunk) Descriptor() ([]byte, []int) {
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Chunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type ProbeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -522,7 +682,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[6]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +694,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[6]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +707,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{6}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 type NodeInfo struct {
@@ -580,14 +740,16 @@ type NodeInfo struct {
 	// Whether it has no more than the last committed state of its own disk.
 	Stale bool `protobuf:"varint,21,opt,name=stale,proto3" json:"stale,omitempty"`
 	// It hands its xDS streams over.
-	Draining      bool `protobuf:"varint,20,opt,name=draining,proto3" json:"draining,omitempty"`
+	Draining bool `protobuf:"varint,20,opt,name=draining,proto3" json:"draining,omitempty"`
+	// See Identity.seed; of a node that was started with a backup.
+	Seed          string `protobuf:"bytes,45,opt,name=seed,proto3" json:"seed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[7]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +761,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[7]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +774,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{7}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NodeInfo) GetServerId() string {
@@ -762,6 +924,13 @@ func (x *NodeInfo) GetDraining() bool {
 	return false
 }
 
+func (x *NodeInfo) GetSeed() string {
+	if x != nil {
+		return x.Seed
+	}
+	return ""
+}
+
 type PromiseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Promise       *Promise               `protobuf:"bytes,1,opt,name=promise,proto3" json:"promise,omitempty"`
@@ -771,7 +940,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[8]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +952,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[8]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +965,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PromiseRequest) GetPromise() *Promise {
@@ -817,7 +986,7 @@ type PromiseReply struct {
 
 func (x *PromiseReply) Reset() {
 	*x = PromiseReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[9]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +998,7 @@ func (x *PromiseReply) String() string {
 func (*PromiseReply) ProtoMessage() {}
 
 func (x *PromiseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[9]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1011,7 @@ func (x *PromiseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseReply.ProtoReflect.Descriptor instead.
 func (*PromiseReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{9}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PromiseReply) GetGranted() bool {
@@ -878,7 +1047,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[10]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1059,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[10]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1072,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JoinRequest) GetServerId() string {
@@ -936,7 +1105,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1117,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1130,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemoveRequest) GetNodeId() string {
@@ -981,7 +1150,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1162,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1175,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TransferRequest) GetNodeId() string {
@@ -1027,7 +1196,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[13]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1208,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[13]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1221,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DrainRequest) GetOn() bool {
@@ -1080,7 +1249,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[14]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1261,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[14]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1274,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Outcome) GetCode() string {
@@ -1132,7 +1301,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[15]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1313,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[15]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1326,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -1177,7 +1346,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[16]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1358,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[16]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1371,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ProposeReply) GetResult() *fsmpb.Result {
@@ -1227,7 +1396,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1408,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1421,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 type ReadIndexReply struct {
@@ -1265,7 +1434,7 @@ type ReadIndexReply struct {
 
 func (x *ReadIndexReply) Reset() {
 	*x = ReadIndexReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1446,7 @@ func (x *ReadIndexReply) String() string {
 func (*ReadIndexReply) ProtoMessage() {}
 
 func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1459,7 @@ func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexReply.ProtoReflect.Descriptor instead.
 func (*ReadIndexReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReadIndexReply) GetIndex() uint64 {
@@ -1315,7 +1484,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1496,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1509,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 type ConfirmReply struct {
@@ -1353,7 +1522,7 @@ type ConfirmReply struct {
 
 func (x *ConfirmReply) Reset() {
 	*x = ConfirmReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1534,7 @@ func (x *ConfirmReply) String() string {
 func (*ConfirmReply) ProtoMessage() {}
 
 func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1547,7 @@ func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmReply.ProtoReflect.Descriptor instead.
 func (*ConfirmReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ConfirmReply) GetServerId() string {
@@ -1404,7 +1573,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1585,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1598,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *QueryRequest) GetQuery() *fsmpb.Query {
@@ -1449,7 +1618,7 @@ type QueryReply struct {
 
 func (x *QueryReply) Reset() {
 	*x = QueryReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1630,7 @@ func (x *QueryReply) String() string {
 func (*QueryReply) ProtoMessage() {}
 
 func (x *QueryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1643,7 @@ func (x *QueryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryReply.ProtoReflect.Descriptor instead.
 func (*QueryReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *QueryReply) GetAnswer() *fsmpb.Answer {
@@ -1523,22 +1692,33 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\astreams\x18\b \x01(\rR\astreams\x12\x1a\n" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x14\n" +
 	"\x05ready\x18\n" +
-	" \x01(\bR\x05ready\"\x97\x01\n" +
+	" \x01(\bR\x05ready\"\xab\x01\n" +
 	"\bIdentity\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x121\n" +
-	"\apromise\x18\x04 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"z\n" +
+	"\apromise\x18\x04 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\x12\x12\n" +
+	"\x04seed\x18\n" +
+	" \x01(\tR\x04seed\"\x8e\x01\n" +
 	"\aPromise\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12 \n" +
 	"\vcoordinator\x18\x02 \x01(\tR\vcoordinator\x12.\n" +
-	"\amembers\x18\x03 \x03(\v2\x14.ecp.cluster.v1.SeedR\amembers\"=\n" +
+	"\amembers\x18\x03 \x03(\v2\x14.ecp.cluster.v1.SeedR\amembers\x12\x12\n" +
+	"\x04seed\x18\n" +
+	" \x01(\tR\x04seed\"=\n" +
 	"\x04Seed\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x0e\n" +
-	"\fProbeRequest\"\xb9\x04\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\":\n" +
+	"\fStageRequest\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\"&\n" +
+	"\fFetchRequest\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\x1b\n" +
+	"\x05Chunk\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
+	"\fProbeRequest\"\xcd\x04\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1566,7 +1746,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x05clock\x18\x12 \x01(\x03R\x05clock\x12\x16\n" +
 	"\x06reason\x18\x13 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05stale\x18\x15 \x01(\bR\x05stale\x12\x1a\n" +
-	"\bdraining\x18\x14 \x01(\bR\bdraining\"C\n" +
+	"\bdraining\x18\x14 \x01(\bR\bdraining\x12\x12\n" +
+	"\x04seed\x18- \x01(\tR\x04seed\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +
@@ -1605,7 +1786,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"QueryReply\x12*\n" +
 	"\x06answer\x18\x01 \x01(\v2\x12.ecp.fsm.v1.AnswerR\x06answer\x121\n" +
-	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\xba\x05\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\xba\x06\n" +
 	"\x04Peer\x12?\n" +
 	"\x05Probe\x12\x1c.ecp.cluster.v1.ProbeRequest\x1a\x18.ecp.cluster.v1.NodeInfo\x12G\n" +
 	"\aPromise\x12\x1e.ecp.cluster.v1.PromiseRequest\x1a\x1c.ecp.cluster.v1.PromiseReply\x12<\n" +
@@ -1616,7 +1797,9 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\tReadIndex\x12 .ecp.cluster.v1.ReadIndexRequest\x1a\x1e.ecp.cluster.v1.ReadIndexReply\x12G\n" +
 	"\aConfirm\x12\x1e.ecp.cluster.v1.ConfirmRequest\x1a\x1c.ecp.cluster.v1.ConfirmReply\x12A\n" +
 	"\x05Query\x12\x1c.ecp.cluster.v1.QueryRequest\x1a\x1a.ecp.cluster.v1.QueryReply\x12>\n" +
-	"\x05Drain\x12\x1c.ecp.cluster.v1.DrainRequest\x1a\x17.ecp.cluster.v1.OutcomeB6Z4github.com/org/envoy-control-plane/cluster/clusterpbb\x06proto3"
+	"\x05Drain\x12\x1c.ecp.cluster.v1.DrainRequest\x1a\x17.ecp.cluster.v1.Outcome\x12>\n" +
+	"\x05Stage\x12\x1c.ecp.cluster.v1.StageRequest\x1a\x17.ecp.cluster.v1.Outcome\x12>\n" +
+	"\x05Fetch\x12\x1c.ecp.cluster.v1.FetchRequest\x1a\x15.ecp.cluster.v1.Chunk0\x01B6Z4github.com/org/envoy-control-plane/cluster/clusterpbb\x06proto3"
 
 var (
 	file_cluster_clusterpb_cluster_proto_rawDescOnce sync.Once
@@ -1631,7 +1814,7 @@ func file_cluster_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(Hello_Kind)(0),          // 0: ecp.cluster.v1.Hello.Kind
 	(*Hello)(nil),            // 1: ecp.cluster.v1.Hello
@@ -1640,26 +1823,29 @@ var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(*Identity)(nil),         // 4: ecp.cluster.v1.Identity
 	(*Promise)(nil),          // 5: ecp.cluster.v1.Promise
 	(*Seed)(nil),             // 6: ecp.cluster.v1.Seed
-	(*ProbeRequest)(nil),     // 7: ecp.cluster.v1.ProbeRequest
-	(*NodeInfo)(nil),         // 8: ecp.cluster.v1.NodeInfo
-	(*PromiseRequest)(nil),   // 9: ecp.cluster.v1.PromiseRequest
-	(*PromiseReply)(nil),     // 10: ecp.cluster.v1.PromiseReply
-	(*JoinRequest)(nil),      // 11: ecp.cluster.v1.JoinRequest
-	(*RemoveRequest)(nil),    // 12: ecp.cluster.v1.RemoveRequest
-	(*TransferRequest)(nil),  // 13: ecp.cluster.v1.TransferRequest
-	(*DrainRequest)(nil),     // 14: ecp.cluster.v1.DrainRequest
-	(*Outcome)(nil),          // 15: ecp.cluster.v1.Outcome
-	(*ProposeRequest)(nil),   // 16: ecp.cluster.v1.ProposeRequest
-	(*ProposeReply)(nil),     // 17: ecp.cluster.v1.ProposeReply
-	(*ReadIndexRequest)(nil), // 18: ecp.cluster.v1.ReadIndexRequest
-	(*ReadIndexReply)(nil),   // 19: ecp.cluster.v1.ReadIndexReply
-	(*ConfirmRequest)(nil),   // 20: ecp.cluster.v1.ConfirmRequest
-	(*ConfirmReply)(nil),     // 21: ecp.cluster.v1.ConfirmReply
-	(*QueryRequest)(nil),     // 22: ecp.cluster.v1.QueryRequest
-	(*QueryReply)(nil),       // 23: ecp.cluster.v1.QueryReply
-	(*fsmpb.Result)(nil),     // 24: ecp.fsm.v1.Result
-	(*fsmpb.Query)(nil),      // 25: ecp.fsm.v1.Query
-	(*fsmpb.Answer)(nil),     // 26: ecp.fsm.v1.Answer
+	(*StageRequest)(nil),     // 7: ecp.cluster.v1.StageRequest
+	(*FetchRequest)(nil),     // 8: ecp.cluster.v1.FetchRequest
+	(*Chunk)(nil),            // 9: ecp.cluster.v1.Chunk
+	(*ProbeRequest)(nil),     // 10: ecp.cluster.v1.ProbeRequest
+	(*NodeInfo)(nil),         // 11: ecp.cluster.v1.NodeInfo
+	(*PromiseRequest)(nil),   // 12: ecp.cluster.v1.PromiseRequest
+	(*PromiseReply)(nil),     // 13: ecp.cluster.v1.PromiseReply
+	(*JoinRequest)(nil),      // 14: ecp.cluster.v1.JoinRequest
+	(*RemoveRequest)(nil),    // 15: ecp.cluster.v1.RemoveRequest
+	(*TransferRequest)(nil),  // 16: ecp.cluster.v1.TransferRequest
+	(*DrainRequest)(nil),     // 17: ecp.cluster.v1.DrainRequest
+	(*Outcome)(nil),          // 18: ecp.cluster.v1.Outcome
+	(*ProposeRequest)(nil),   // 19: ecp.cluster.v1.ProposeRequest
+	(*ProposeReply)(nil),     // 20: ecp.cluster.v1.ProposeReply
+	(*ReadIndexRequest)(nil), // 21: ecp.cluster.v1.ReadIndexRequest
+	(*ReadIndexReply)(nil),   // 22: ecp.cluster.v1.ReadIndexReply
+	(*ConfirmRequest)(nil),   // 23: ecp.cluster.v1.ConfirmRequest
+	(*ConfirmReply)(nil),     // 24: ecp.cluster.v1.ConfirmReply
+	(*QueryRequest)(nil),     // 25: ecp.cluster.v1.QueryRequest
+	(*QueryReply)(nil),       // 26: ecp.cluster.v1.QueryReply
+	(*fsmpb.Result)(nil),     // 27: ecp.fsm.v1.Result
+	(*fsmpb.Query)(nil),      // 28: ecp.fsm.v1.Query
+	(*fsmpb.Answer)(nil),     // 29: ecp.fsm.v1.Answer
 }
 var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: ecp.cluster.v1.Hello.kind:type_name -> ecp.cluster.v1.Hello.Kind
@@ -1667,35 +1853,39 @@ var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	6,  // 2: ecp.cluster.v1.Promise.members:type_name -> ecp.cluster.v1.Seed
 	5,  // 3: ecp.cluster.v1.NodeInfo.promise:type_name -> ecp.cluster.v1.Promise
 	5,  // 4: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
-	8,  // 5: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
-	24, // 6: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
-	15, // 7: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	15, // 8: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	25, // 9: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
-	26, // 10: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
-	15, // 11: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	7,  // 12: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
-	9,  // 13: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
-	11, // 14: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
-	12, // 15: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
-	13, // 16: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
-	16, // 17: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
-	18, // 18: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
-	20, // 19: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
-	22, // 20: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
-	14, // 21: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
-	8,  // 22: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
-	10, // 23: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
-	15, // 24: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
-	15, // 25: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
-	15, // 26: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
-	17, // 27: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
-	19, // 28: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
-	21, // 29: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
-	23, // 30: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
-	15, // 31: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
-	22, // [22:32] is the sub-list for method output_type
-	12, // [12:22] is the sub-list for method input_type
+	11, // 5: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
+	27, // 6: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
+	18, // 7: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	18, // 8: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	28, // 9: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
+	29, // 10: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
+	18, // 11: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	10, // 12: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
+	12, // 13: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
+	14, // 14: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
+	15, // 15: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
+	16, // 16: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
+	19, // 17: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
+	21, // 18: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
+	23, // 19: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
+	25, // 20: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
+	17, // 21: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
+	7,  // 22: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
+	8,  // 23: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
+	11, // 24: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
+	13, // 25: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
+	18, // 26: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
+	18, // 27: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
+	18, // 28: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
+	20, // 29: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
+	22, // 30: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
+	24, // 31: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
+	26, // 32: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
+	18, // 33: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
+	18, // 34: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
+	9,  // 35: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
+	24, // [24:36] is the sub-list for method output_type
+	12, // [12:24] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -1712,7 +1902,7 @@ func file_cluster_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_clusterpb_cluster_proto_rawDesc), len(file_cluster_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,8 @@ const (
 	Peer_Confirm_FullMethodName   = "/ecp.cluster.v1.Peer/Confirm"
 	Peer_Query_FullMethodName     = "/ecp.cluster.v1.Peer/Query"
 	Peer_Drain_FullMethodName     = "/ecp.cluster.v1.Peer/Drain"
+	Peer_Stage_FullMethodName     = "/ecp.cluster.v1.Peer/Stage"
+	Peer_Fetch_FullMethodName     = "/ecp.cluster.v1.Peer/Fetch"
 )
 
 // PeerClient is the client API for Peer service.
@@ -53,6 +55,11 @@ type PeerClient interface {
 	Query(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (*QueryReply, error)
 	// Drain has the node hand its xDS streams over, or take them again.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*Outcome, error)
+	// Stage has the node take a backup over from another one; it answers when
+	// the backup is verified and on disk.
+	Stage(ctx context.Context, in *StageRequest, opts ...grpc.CallOption) (*Outcome, error)
+	// Fetch sends a backup that the node holds.
+	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
 }
 
 type peerClient struct {
@@ -163,6 +170,35 @@ func (c *peerClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *peerClient) Stage(ctx context.Context, in *StageRequest, opts ...grpc.CallOption) (*Outcome, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Outcome)
+	err := c.cc.Invoke(ctx, Peer_Stage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[0], Peer_Fetch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchRequest, Chunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_FetchClient = grpc.ServerStreamingClient[Chunk]
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -183,6 +219,11 @@ type PeerServer interface {
 	Query(context.Context, *QueryRequest) (*QueryReply, error)
 	// Drain has the node hand its xDS streams over, or take them again.
 	Drain(context.Context, *DrainRequest) (*Outcome, error)
+	// Stage has the node take a backup over from another one; it answers when
+	// the backup is verified and on disk.
+	Stage(context.Context, *StageRequest) (*Outcome, error)
+	// Fetch sends a backup that the node holds.
+	Fetch(*FetchRequest, grpc.ServerStreamingServer[Chunk]) error
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -222,6 +263,12 @@ func (UnimplementedPeerServer) Query(context.Context, *QueryRequest) (*QueryRepl
 }
 func (UnimplementedPeerServer) Drain(context.Context, *DrainRequest) (*Outcome, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedPeerServer) Stage(context.Context, *StageRequest) (*Outcome, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stage not implemented")
+}
+func (UnimplementedPeerServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[Chunk]) error {
+	return status.Error(codes.Unimplemented, "method Fetch not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -424,6 +471,35 @@ func _Peer_Drain_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Stage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Stage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Stage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Stage(ctx, req.(*StageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeerServer).Fetch(m, &grpc.GenericServerStream[FetchRequest, Chunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_FetchServer = grpc.ServerStreamingServer[Chunk]
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -471,7 +547,17 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Drain",
 			Handler:    _Peer_Drain_Handler,
 		},
+		{
+			MethodName: "Stage",
+			Handler:    _Peer_Stage_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Fetch",
+			Handler:       _Peer_Fetch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "cluster/clusterpb/cluster.proto",
 }

@@ -538,8 +538,11 @@ func (x *IdempotencyKey) GetRequestHash() []byte {
 
 // InitCluster is the first command of a cluster. Later ones change nothing.
 type InitCluster struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Identity      *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Identity *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	// SHA-256 of a backup, of a cluster that goes on from its history; see
+	// RestoreState.
+	SeedSha256    []byte `protobuf:"bytes,2,opt,name=seed_sha256,json=seedSha256,proto3" json:"seed_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -577,6 +580,13 @@ func (*InitCluster) Descriptor() ([]byte, []int) {
 func (x *InitCluster) GetIdentity() *Identity {
 	if x != nil {
 		return x.Identity
+	}
+	return nil
+}
+
+func (x *InitCluster) GetSeedSha256() []byte {
+	if x != nil {
+		return x.SeedSha256
 	}
 	return nil
 }
@@ -1577,11 +1587,8 @@ type RestoreState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SHA-256 of the backup.
 	Sha256 []byte `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// Of the history that begins here. Not used for a seed, whose cluster has
-	// just got one.
-	Epoch string `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// The cluster is new and goes on from the backup's history.
-	Seed          bool `protobuf:"varint,3,opt,name=seed,proto3" json:"seed,omitempty"`
+	// Of the history that begins here.
+	Epoch         string `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1628,13 +1635,6 @@ func (x *RestoreState) GetEpoch() string {
 		return x.Epoch
 	}
 	return ""
-}
-
-func (x *RestoreState) GetSeed() bool {
-	if x != nil {
-		return x.Seed
-	}
-	return false
 }
 
 // ForgetProxies deletes proxies without a stream that changed last before a
@@ -2136,9 +2136,11 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\x02op\"E\n" +
 	"\x0eIdempotencyKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
-	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\"?\n" +
+	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\"`\n" +
 	"\vInitCluster\x120\n" +
-	"\bidentity\x18\x01 \x01(\v2\x14.ecp.fsm.v1.IdentityR\bidentity\"\x95\x01\n" +
+	"\bidentity\x18\x01 \x01(\v2\x14.ecp.fsm.v1.IdentityR\bidentity\x12\x1f\n" +
+	"\vseed_sha256\x18\x02 \x01(\fR\n" +
+	"seedSha256\"\x95\x01\n" +
 	"\tPutTenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
 	"\x06labels\x18\x02 \x03(\v2!.ecp.fsm.v1.PutTenant.LabelsEntryR\x06labels\x1a9\n" +
@@ -2240,11 +2242,10 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\x06report\"C\n" +
 	"\bDropNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
-	"\rthrough_start\x18\x02 \x01(\x03R\fthroughStart\"P\n" +
+	"\rthrough_start\x18\x02 \x01(\x03R\fthroughStart\"<\n" +
 	"\fRestoreState\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x12\n" +
-	"\x04seed\x18\x03 \x01(\bR\x04seed\"L\n" +
+	"\x05epoch\x18\x02 \x01(\tR\x05epoch\"L\n" +
 	"\rForgetProxies\x12%\n" +
 	"\x0echanged_before\x18\x01 \x01(\x03R\rchangedBefore\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"5\n" +
