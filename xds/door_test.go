@@ -30,15 +30,24 @@ func TestNewConnectionsComeInAFewAtATime(t *testing.T) {
 	both(t, func(t *testing.T, method string) {
 		f := newFixture(t, func(c *Config) { c.Greeted = 1 })
 		f.replace(cluster(t, "a", 1))
+		f.door.places <- struct{}{}
 		const silents = 4
-		began := time.Now()
 		for range silents {
 			f.silent()
 		}
+		eventually(t, "they wait at the door", func() bool { return f.metric("ecp_xds_connections_waiting") == silents })
+		opened := make(chan time.Time, 1)
+		go func() {
+			for f.metric("ecp_xds_connections_waiting") <= silents {
+				time.Sleep(time.Millisecond)
+			}
+			opened <- time.Now()
+			<-f.door.places
+		}()
 		c := f.connectAs(method, node("p", "web", ""))
 		c.ask(fsm.TypeCluster)
 		c.accept("cluster a")
-		if took := time.Since(began); took < silents*greetTime {
+		if took := time.Since(<-opened); took < silents*greetTime {
 			t.Fatalf("after %v: it has not waited for the %d before it", took, silents)
 		}
 		eventually(t, "nobody waits", func() bool { return f.metric("ecp_xds_connections_waiting") == 0 })

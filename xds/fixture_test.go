@@ -39,6 +39,7 @@ type fixture struct {
 	server   *Server
 	registry *prometheus.Registry
 	conn     *grpc.ClientConn
+	door     *door
 	address  string
 
 	mu        sync.Mutex
@@ -70,7 +71,9 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	f.address = listener.Addr().String()
-	g := grpc.NewServer(append(f.server.ServerOptions(), grpc.Creds(f.server.Credentials(insecure.NewCredentials())))...)
+	creds := f.server.Credentials(insecure.NewCredentials())
+	f.door, _ = creds.(*door)
+	g := grpc.NewServer(append(f.server.ServerOptions(), grpc.Creds(creds))...)
 	f.server.Register(g)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(f.server.Listener(listener)) }()
