@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,7 +21,7 @@ type call struct {
 	query    url.Values
 	subject  Subject
 	deadline time.Time // of the body's arrival
-	waits    bool      // was asked to wait
+	waits    bool      // was asked to wait, or has a long body
 	index    uint64    // log index that the answer reflects, 0: of the state
 	replayed bool      // remembered from the first time
 	cancel   context.CancelFunc
@@ -32,9 +33,11 @@ type handler func(*Server, *call) (*answer, error)
 // answer is what a handler has to say. The zero status means 200.
 type answer struct {
 	status int
-	// body is encoded as JSON; raw, when set, is JSON already.
-	body any
-	raw  []byte
+	// body is encoded as JSON; raw, when set, is JSON already; stream writes
+	// something else, of which the handler has set the media type.
+	body   any
+	raw    []byte
+	stream func(io.Writer) error
 }
 
 // param returns a decoded path parameter.

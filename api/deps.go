@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
@@ -59,8 +60,13 @@ type Cluster interface {
 	// DrainNode has a node hand its xDS streams over within a time (0: its
 	// own), or take streams again.
 	DrainNode(ctx context.Context, node string, on bool, within time.Duration) error
+	// StageBackup verifies a backup and keeps it on this node's disk; SpreadBackup
+	// has the others take it over, as RestoreState needs.
+	StageBackup(r io.Reader) (sha256 [32]byte, st *fsm.State, err error)
+	SpreadBackup(ctx context.Context, sha256 [32]byte) error
 	LeaderID() string
 	NodeID() string
+	Term() uint64
 }
 
 // Resources turns what clients send into what the state holds, and back.

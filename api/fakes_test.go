@@ -3,8 +3,10 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -21,14 +23,20 @@ type ledger struct {
 	st *fsm.State
 	// requests are the hashes of those that came with a key.
 	requests [][]byte
+	// backups are those that were staged; spread those that all nodes have.
+	backups, spread map[string]*fsm.State
 }
 
 func newLedger() *ledger {
-	l := &ledger{st: fsm.New()}
-	l.apply(&fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-		Identity: &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
-	}}})
+	l := &ledger{st: fsm.New(), backups: map[string]*fsm.State{}, spread: map[string]*fsm.State{}}
+	l.apply(initCluster("c1", "e1"))
 	return l
+}
+
+func initCluster(id, epoch string) *fsmpb.Command {
+	return &fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
+		Identity: &fsmpb.Identity{ClusterId: id, Epoch: epoch},
+	}}}
 }
 
 func (l *ledger) state() *fsm.State {
@@ -48,9 +56,9 @@ func (l *ledger) apply(c *fsmpb.Command) *fsmpb.Result {
 	if key := c.GetIdempotency(); key != nil {
 		l.requests = append(l.requests, key.RequestHash)
 	}
-	next, results, _ := l.st.Apply(l.st.Index()+1, &fsmpb.Entry{
+	next, results, _ := l.st.ApplyWith(l.st.Index()+1, &fsmpb.Entry{
 		Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c},
-	})
+	}, func(sha256 []byte) *fsm.State { return l.spread[string(sha256)] })
 	l.st = next
 	return results[0]
 }
@@ -182,6 +190,23 @@ func (n *node) LeaderID() string {
 }
 
 func (n *node) NodeID() string { return n.id }
+
+func (n *node) Term() uint64 { return 7 }
+
+func (n *node) StageBackup(r io.Reader) ([32]byte, *fsm.State, error) {
+	h := sha256.New()
+	st, err := fsm.ReadSnapshot(io.TeeReader(r, h))
+	sum := [32]byte(h.Sum(nil))
+	n.ledger.backups[string(sum[:])] = st
+	return sum, st, err
+}
+
+func (n *node) SpreadBackup(_ context.Context, sum [32]byte) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ledger.spread[string(sum[:])] = n.ledger.backups[string(sum[:])]
+	return n.clusterErr
+}
 
 // plainResources keeps messages as the JSON that they came in: what the
 // server does with resources, without Envoy's rules.

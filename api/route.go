@@ -33,6 +33,9 @@ const (
 	// KindWait may be asked to wait; such requests stay out of the latency
 	// histogram and have longer.
 	KindWait
+	// KindLong may take as long as its body needs, and stays out of that
+	// histogram, too.
+	KindLong
 )
 
 // Route is one row of the API.
@@ -133,6 +136,12 @@ func routes() []Route {
 		},
 
 		{get, clusterPath, "getCluster", PermView, KindPlain, reading, read(getCluster)},
+		{get, clusterPath + "/snapshot", "getSnapshot", PermCluster, KindLong, reading, (*Server).getSnapshot},
+		{
+			put, clusterPath + "/snapshot", "putSnapshot", PermCluster, KindLong,
+			[]string{"dry_run", "from_cluster"},
+			(*Server).putSnapshot,
+		},
 		{post, clusterPath + "/leader", "transferLeader", PermCluster, KindPlain, nil, (*Server).transferLeader},
 		{del, clusterPath + "/nodes/{node}", "removeNode", PermCluster, KindPlain, nil, (*Server).removeNode},
 		{

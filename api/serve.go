@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -78,7 +79,7 @@ func (s *Server) handle(c *call) (a *answer, err error) {
 	if err := c.parseQuery(); err != nil {
 		return nil, err
 	}
-	c.waits = c.route.Kind == KindWait && c.query.Has("wait")
+	c.waits = c.route.Kind == KindLong || c.route.Kind == KindWait && c.query.Has("wait")
 	if err := c.checkNames(); err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (s *Server) write(c *call, a *answer, err error) int {
 	if c.replayed {
 		header.Set(wire.HeaderReplayed, "true")
 	}
-	if body != nil {
+	if body != nil || a.stream != nil {
 		if header.Get("Content-Type") == "" {
 			header.Set("Content-Type", wire.MediaJSON)
 		}
@@ -120,10 +121,17 @@ func (s *Server) write(c *call, a *answer, err error) int {
 		header.Set("Cache-Control", "no-store")
 	}
 	c.w.WriteHeader(a.status)
-	if body != nil && c.r.Method != http.MethodHead {
-		if _, err := c.w.Write(body); err != nil {
-			s.log.Debug("client went away", "request_id", c.id, "error", err)
+	if c.r.Method == http.MethodHead {
+		return a.status
+	}
+	if a.stream == nil {
+		a.stream = func(w io.Writer) error {
+			_, err := w.Write(body)
+			return err
 		}
+	}
+	if err := a.stream(c.w); err != nil {
+		s.log.Debug("client went away", "request_id", c.id, "error", err)
 	}
 	return a.status
 }

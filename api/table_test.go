@@ -86,6 +86,7 @@ func shapes() map[string]any {
 		"LeaderTransfer": wire.LeaderTransfer{}, "LeaderTransferred": wire.LeaderTransferred{},
 		"NodeRemoved": wire.NodeRemoved{}, "NodeDraining": wire.NodeDraining{}, "ProxyConfig": wire.ProxyConfig{}, "StreamConfig": wire.StreamConfig{},
 		"TypeConfig": wire.TypeConfig{}, "ResourceConfig": wire.ResourceConfig{}, "Retried": wire.Retried{},
+		"Restored": wire.Restored{},
 	}
 }
 

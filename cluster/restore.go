@@ -32,53 +32,19 @@ const (
 	stageTimeout = 2 * time.Minute
 )
 
-// Backup says what a backup holds.
-type Backup struct {
-	SHA256   [32]byte
-	Identity *fsmpb.Identity
-	Index    uint64
-	Seq      uint64
-	Level    uint32
-}
-
-func describe(sum checksum, st *fsm.State) *Backup {
-	return &Backup{SHA256: sum, Identity: st.Identity(), Index: st.Index(), Seq: st.Seq(), Level: st.FeatureLevel()}
-}
-
-// CheckBackup reads a backup to its end and says what it holds.
-func CheckBackup(r io.Reader) (*Backup, error) {
-	sum, st, err := verify(r)
-	if err != nil {
-		return nil, err
-	}
-	return describe(sum, st), nil
-}
-
-// StageBackup verifies a backup and puts it on this node's disk, for Restore.
-func (n *Node) StageBackup(r io.Reader) (*Backup, error) {
+// StageBackup verifies a backup and puts it on this node's disk. It returns the
+// SHA-256 and what the backup holds.
+func (n *Node) StageBackup(r io.Reader) ([32]byte, *fsm.State, error) {
 	sum, st, err := n.backups.add(r)
-	if err != nil {
-		return nil, err
-	}
-	return describe(sum, st), nil
+	return sum, st, err
 }
 
-// Restore makes the content of a staged backup that of the cluster: the voters
-// take the backup over, then one command switches the state, on all nodes or on
-// none. A new epoch begins with it. Refused as unavailable, with nothing done,
-// unless a majority of the voters has the backup on disk.
-func (n *Node) Restore(ctx context.Context, by string, sha256 [32]byte) (*fsmpb.Result, error) {
-	if err := n.spread(ctx, checksum(sha256)); err != nil {
-		return nil, err
-	}
-	return n.Propose(ctx, &fsmpb.Command{By: by, Op: &fsmpb.Command_RestoreState{
-		RestoreState: &fsmpb.RestoreState{Sha256: sha256[:], Epoch: randomID(8)},
-	}})
-}
-
-// spread has every server that answers take a backup over from this one. Those
-// that do not fetch it when they need it.
-func (n *Node) spread(ctx context.Context, sum checksum) error {
+// SpreadBackup has every server that answers take a staged backup over from
+// this one. Those that do not fetch it when they need it. Refused as unavailable
+// unless a majority of the voters has the backup on disk: then RestoreState
+// may be proposed, which needs it.
+func (n *Node) SpreadBackup(ctx context.Context, sha256 [32]byte) error {
+	sum := checksum(sha256)
 	rt := n.rt.Load()
 	if rt == nil {
 		return errNoLeader
@@ -113,7 +79,7 @@ func (n *Node) spread(ctx context.Context, sum checksum) error {
 	wg.Wait()
 	if have <= voters/2 {
 		slices.Sort(missing)
-		return fsm.Refusal(fsm.CodeUnavailable, "nothing was restored, too few voters have taken the backup over; not: %s", strings.Join(missing, ", "))
+		return fsm.Refusal(fsm.CodeUnavailable, "too few voters have taken the backup over; not: %s", strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -271,14 +237,14 @@ func (n *Node) takeSeed() error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	defer f.Close()
-	b, err := n.StageBackup(f)
+	sum, st, err := n.backups.add(f)
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", n.cfg.Restore, err)
 	}
-	if from := b.Identity.GetClusterId(); from != n.cfg.FromCluster {
+	if from := st.Identity().GetClusterId(); from != n.cfg.FromCluster {
 		return fmt.Errorf("restore %s: it is a backup of cluster %q, not of %q", n.cfg.Restore, from, n.cfg.FromCluster)
 	}
-	n.given = checksum(b.SHA256).String()
+	n.given = sum.String()
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
 // backup returns the bytes of a node's state.
@@ -25,9 +26,14 @@ func backup(t *testing.T, n *Node) []byte {
 // restore stages a backup on a node and restores it.
 func restore(t *testing.T, n *Node, b []byte) error {
 	t.Helper()
-	staged, err := n.StageBackup(bytes.NewReader(b))
+	sum, _, err := n.StageBackup(bytes.NewReader(b))
 	must(t, err)
-	r, err := n.Restore(context.Background(), "test", staged.SHA256)
+	if err := n.SpreadBackup(context.Background(), sum); err != nil {
+		return err
+	}
+	r, err := n.Propose(context.Background(), &fsmpb.Command{By: "test", Op: &fsmpb.Command_RestoreState{
+		RestoreState: &fsmpb.RestoreState{Sha256: sum[:], Epoch: randomID(8)},
+	}})
 	if err == nil {
 		err = fsm.ResultError(r)
 	}
@@ -128,13 +134,13 @@ func TestRestoreNeedsAMajorityWithTheBackup(t *testing.T) {
 	if err := restore(t, lead.node, old); fsm.CodeOf(err) != fsm.CodeUnavailable {
 		t.Errorf("%v", err)
 	}
-	if _, err := lead.node.Restore(context.Background(), "test", [32]byte{1}); fsm.CodeOf(err) != fsm.CodeUnavailable {
+	if err := lead.node.SpreadBackup(context.Background(), [32]byte{1}); fsm.CodeOf(err) != fsm.CodeUnavailable {
 		t.Errorf("one that nobody has: %v", err)
 	}
-	if _, err := lead.node.StageBackup(bytes.NewReader(old[:len(old)-1])); err == nil {
+	if _, _, err := lead.node.StageBackup(bytes.NewReader(old[:len(old)-1])); err == nil {
 		t.Error("half a backup was taken")
 	}
-	if _, err := lead.node.StageBackup(bytes.NewReader(append(bytes.Clone(old), make([]byte, 1<<20)...))); err == nil {
+	if _, _, err := lead.node.StageBackup(bytes.NewReader(append(bytes.Clone(old), make([]byte, 1<<20)...))); err == nil {
 		t.Error("more than a backup was taken")
 	}
 }

@@ -30,6 +30,10 @@ type request struct {
 	body  []byte
 	// key is the Idempotency-Key, empty for what writes nothing.
 	key string
+	// upload opens a body that is no JSON, for each attempt.
+	upload func() (io.ReadCloser, error)
+	// long is the time for one attempt when it is not the usual one.
+	long time.Duration
 	// wait is how long the server was asked to hold the answer back.
 	wait time.Duration
 	// stateless: the path takes no min_index.
@@ -81,7 +85,14 @@ type onlyReader struct{ io.Reader }
 // breaks.
 func (s *session) build(ctx context.Context, server string, r *request) (*http.Request, error) {
 	var body io.Reader
-	if r.method != http.MethodGet {
+	switch {
+	case r.upload != nil:
+		file, err := r.upload()
+		if err != nil {
+			return nil, err
+		}
+		body = file
+	case r.method != http.MethodGet:
 		body = onlyReader{bytes.NewReader(r.body)}
 	}
 	target := server + r.path
@@ -95,6 +106,9 @@ func (s *session) build(ctx context.Context, server string, r *request) (*http.R
 	if len(r.body) > 0 {
 		req.ContentLength = int64(len(r.body))
 		req.Header.Set("Content-Type", wire.MediaJSON)
+	}
+	if r.upload != nil {
+		req.Header.Set("Content-Type", wire.MediaSnapshot)
 	}
 	req.Header.Set("Accept", wire.MediaJSON)
 	if r.key != "" {

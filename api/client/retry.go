@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -142,7 +143,7 @@ func isTLS(err error) bool {
 
 // try makes one attempt and reads its answer into out.
 func (s *session) try(ctx context.Context, server string, r *request, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, s.attempt+r.wait)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.long, s.attempt+r.wait))
 	defer cancel()
 	req, err := s.build(ctx, server, r)
 	if err != nil {
@@ -153,6 +154,10 @@ func (s *session) try(ctx context.Context, server string, r *request, out any) e
 		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
+	if d, ok := out.(*download); ok && answer.StatusCode == http.StatusOK {
+		s.saw(answer.Header)
+		return d.take(server, answer)
+	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes+1))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", server, err)

@@ -3,12 +3,15 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +31,8 @@ import (
 type lonely struct {
 	mu    sync.Mutex
 	state *fsm.State
+	// staged is the backup that was put here last.
+	staged *fsm.State
 }
 
 func (l *lonely) State() *fsm.State {
@@ -39,9 +44,9 @@ func (l *lonely) State() *fsm.State {
 func (l *lonely) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next, results, _ := l.state.Apply(l.state.Index()+1, &fsmpb.Entry{
+	next, results, _ := l.state.ApplyWith(l.state.Index()+1, &fsmpb.Entry{
 		Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c},
-	})
+	}, func([]byte) *fsm.State { return l.staged })
 	l.state = next
 	return results[0], nil
 }
@@ -70,6 +75,19 @@ func (l *lonely) RemoveNode(context.Context, string) error { return nil }
 func (l *lonely) LeaderID() string { return "n1" }
 
 func (l *lonely) NodeID() string { return "n1" }
+
+func (l *lonely) Term() uint64 { return 2 }
+
+func (l *lonely) StageBackup(r io.Reader) ([32]byte, *fsm.State, error) {
+	h := sha256.New()
+	st, err := fsm.ReadSnapshot(io.TeeReader(r, h))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.staged = st
+	return [32]byte(h.Sum(nil)), st, err
+}
+
+func (l *lonely) SpreadBackup(context.Context, [32]byte) error { return nil }
 
 // asIs takes every message as it is.
 type asIs struct{}
@@ -318,6 +336,18 @@ func TestEveryOperation(t *testing.T) {
 	must(err)
 	undrained, err := c.UndrainNode(ctx, "n1")
 	must(err)
+
+	file, err := os.Create(filepath.Join(t.TempDir(), "backup"))
+	must(err)
+	defer file.Close()
+	backup, err := c.Backup(ctx, 1, file)
+	must(err)
+	restored, err := c.Restore(ctx, func() (io.ReadCloser, error) { return os.Open(file.Name()) }, "c1", false)
+	must(err)
+	if backup.Epoch != "e1" || restored.SHA256 != backup.SHA256 || restored.From.Index != backup.Index {
+		t.Errorf("%+v restored as %+v", backup, restored)
+	}
+
 	if !drained.Draining || undrained.Draining {
 		t.Errorf("draining: %+v, then %+v", drained, undrained)
 	}

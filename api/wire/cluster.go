@@ -143,3 +143,23 @@ type NodeDraining struct {
 	Node     string `json:"node"`
 	Draining bool   `json:"draining"`
 }
+
+// Restored answers a restore, or a dry run of one.
+type Restored struct {
+	// SHA256 of the backup, in hexadecimal digits.
+	SHA256 string `json:"sha256"`
+	// Index of the restore, 0 of a dry run; Epoch is the one that began with it,
+	// or that would end.
+	Index  uint64       `json:"index"`
+	Epoch  string       `json:"epoch"`
+	From   RestoredFrom `json:"from"`
+	DryRun bool         `json:"dry_run"`
+}
+
+// RestoredFrom is where a backup is from.
+type RestoredFrom struct {
+	Cluster string `json:"cluster"`
+	Epoch   string `json:"epoch"`
+	Index   uint64 `json:"index"`
+	Seq     uint64 `json:"seq"`
+}

@@ -28,6 +28,7 @@ const (
 	CodeUnsupportedMedia      Code = "unsupported_media_type"  // neither JSON nor YAML, or an unknown Content-Encoding
 	CodeRequestTimeout        Code = "request_timeout"         // the body did not arrive within the limit
 	CodeInvalidIdempotencyKey Code = "invalid_idempotency_key" // empty, too long or not printable
+	CodeInvalidSnapshot       Code = "invalid_snapshot"        // no backup, a damaged one, or one that needs a newer build
 )
 
 // Codes of refusals that depend on the state. Nothing was changed.
@@ -49,7 +50,8 @@ const (
 	CodeNodeNotFound        Code = "node_not_found"
 	CodeWouldLoseQuorum     Code = "would_lose_quorum"
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"
-	CodeEpochChanged        Code = "epoch_changed" // an index or sequence from before a restore
+	CodeForeignSnapshot     Code = "foreign_snapshot" // a backup of another cluster
+	CodeEpochChanged        Code = "epoch_changed"    // an index or sequence from before a restore
 )
 
 // Codes of a cluster that cannot answer now.
@@ -72,7 +74,7 @@ func (c Code) Status() int {
 	switch c {
 	case CodeMalformedJSON, CodeMalformedYAML, CodeUnknownField, CodeUnknownType, CodeInvalid,
 		CodeInvalidParameter, CodeInvalidName, CodeInvalidResource, CodeInvalidCursor,
-		CodeDuplicateName, CodeNotStaged, CodeInlineSecret, CodeInvalidIdempotencyKey:
+		CodeDuplicateName, CodeNotStaged, CodeInlineSecret, CodeInvalidIdempotencyKey, CodeInvalidSnapshot:
 		return http.StatusBadRequest
 	case CodeUnauthenticated:
 		return http.StatusUnauthorized
@@ -86,7 +88,7 @@ func (c Code) Status() int {
 	case CodeRequestTimeout:
 		return http.StatusRequestTimeout
 	case CodeTenantNotEmpty, CodeTenantProtected, CodeFleetHasProxies, CodeRevisionConflict,
-		CodeWouldEmpty, CodeAddressConflict, CodeProxyConnected, CodeWouldLoseQuorum:
+		CodeWouldEmpty, CodeAddressConflict, CodeProxyConnected, CodeWouldLoseQuorum, CodeForeignSnapshot:
 		return http.StatusConflict
 	case CodeEpochChanged:
 		return http.StatusGone

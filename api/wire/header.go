@@ -11,10 +11,19 @@ const (
 	// HeaderRequestID is echoed, and made up when absent.
 	HeaderRequestID = "X-Request-Id"
 
+	// HeaderDigest (RFC 9530), HeaderCluster, HeaderEpoch and HeaderTerm say what
+	// a backup is.
+	HeaderDigest  = "Repr-Digest"
+	HeaderCluster = "Ecp-Cluster"
+	HeaderEpoch   = "Ecp-Epoch"
+	HeaderTerm    = "Ecp-Term"
+
 	// MediaJSON is what the API speaks.
 	MediaJSON = "application/json"
 	// MediaYAML is accepted for bodies, as application/x-yaml and text/yaml are.
 	MediaYAML = "application/yaml"
+	// MediaSnapshot is a backup.
+	MediaSnapshot = "application/octet-stream"
 	// MediaProblem is the media type of every error.
 	MediaProblem = "application/problem+json"
 

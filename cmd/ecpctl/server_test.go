@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -33,6 +35,8 @@ type lonely struct {
 	state   *fsm.State
 	proxies []*fsmpb.ProxySync
 	config  *fsmpb.ConfigAnswer
+	// staged is the backup that was put here last.
+	staged *fsm.State
 }
 
 func (l *lonely) State() *fsm.State {
@@ -44,9 +48,9 @@ func (l *lonely) State() *fsm.State {
 func (l *lonely) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next, results, _ := l.state.Apply(l.state.Index()+1, &fsmpb.Entry{
+	next, results, _ := l.state.ApplyWith(l.state.Index()+1, &fsmpb.Entry{
 		Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c},
-	})
+	}, func([]byte) *fsm.State { return l.staged })
 	l.state = next
 	return results[0], nil
 }
@@ -92,6 +96,19 @@ func (l *lonely) RemoveNode(context.Context, string) error { return nil }
 func (l *lonely) LeaderID() string { return "cp-0" }
 
 func (l *lonely) NodeID() string { return "cp-0" }
+
+func (l *lonely) Term() uint64 { return 2 }
+
+func (l *lonely) StageBackup(r io.Reader) ([32]byte, *fsm.State, error) {
+	h := sha256.New()
+	st, err := fsm.ReadSnapshot(io.TeeReader(r, h))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.staged = st
+	return [32]byte(h.Sum(nil)), st, err
+}
+
+func (l *lonely) SpreadBackup(context.Context, [32]byte) error { return nil }
 
 // startAPI serves the API itself. Every exchange is held against the OpenAPI
 // document.

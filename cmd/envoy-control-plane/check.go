@@ -26,6 +26,12 @@ func (c *config) check() []error {
 	if c.bootstrapExpect > 1 && len(c.join) == 0 {
 		mistake("--bootstrap-expect: %d nodes need --join to find each other", c.bootstrapExpect)
 	}
+	if (c.restore == "") != (c.fromCluster == "") {
+		mistake("--restore and --from-cluster go together")
+	}
+	if c.restore != "" && c.bootstrapExpect == 0 && len(c.initialMembers) == 0 {
+		mistake("--restore: the node only joins, a new cluster is not made by it")
+	}
 	if c.archiveOverflow != "block" && c.archiveOverflow != "gap" {
 		mistake("--archive-overflow: %q is neither block nor gap", c.archiveOverflow)
 	}

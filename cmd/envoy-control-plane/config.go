@@ -30,6 +30,8 @@ type config struct {
 	join            []string
 	bootstrapExpect int
 	initialMembers  []string
+	restore         string
+	fromCluster     string
 	voter           bool
 	zone            string
 	staleAfter      time.Duration
@@ -75,6 +77,8 @@ var settings = []setting{
 	{"join", "JOIN"},
 	{"bootstrap-expect", "BOOTSTRAP_EXPECT"},
 	{"initial-members", "INITIAL_MEMBERS"},
+	{"restore", "RESTORE"},
+	{"from-cluster", "FROM_CLUSTER"},
 	{"voter", "VOTER"},
 	{"zone", "ZONE"},
 	{"stale-after", "STALE_AFTER"},
@@ -108,6 +112,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.join, "join", nil, "host[:gossip-port] of other nodes, comma-separated; a DNS name may have many addresses")
 	flags.IntVar(&c.bootstrapExpect, "bootstrap-expect", -1, "how many nodes found a new cluster (default 1 without --join, else 0: never)")
 	flags.StringSliceVar(&c.initialMembers, "initial-members", nil, "node ids that may found a new cluster (default: any)")
+	flags.StringVar(&c.restore, "restore", "", "backup that a new cluster goes on from; on one of its initial members, and not looked at once the node belongs to a cluster")
+	flags.StringVar(&c.fromCluster, "from-cluster", "", "id of the cluster that the backup of --restore is from")
 	flags.BoolVar(&c.voter, "voter", true, "whether this node may vote")
 	flags.StringVar(&c.zone, "zone", "", "failure domain of this node")
 	flags.DurationVar(&c.staleAfter, "stale-after", 30*time.Second, "how long after its start a node without a majority serves proxies the last state on its disk; 0: never")

@@ -60,6 +60,14 @@ type cluster struct {
 // they are ready. Its logs are printed when the test fails.
 func startCluster(t *testing.T, nodes int, database string, args ...string) *cluster {
 	t.Helper()
+	c := newCluster(t, nodes, database, args...)
+	c.start()
+	return c
+}
+
+// newCluster is startCluster but for the start.
+func newCluster(t *testing.T, nodes int, database string, args ...string) *cluster {
+	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir(), database: database}
 	ports := freePorts(t, 5*nodes)
 	var join []string
@@ -81,7 +89,6 @@ func startCluster(t *testing.T, nodes int, database string, args ...string) *clu
 		}
 	}
 	t.Cleanup(c.stop)
-	c.start()
 	return c
 }
 
