@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
 	"github.com/org/envoy-control-plane/cluster/store"
+	"github.com/org/envoy-control-plane/cluster/transport"
 	"github.com/org/envoy-control-plane/fsm"
 )
 
@@ -99,4 +101,38 @@ func (e *Examination) NewerThan(other *Examination) bool {
 		return e.LastTerm > other.LastTerm
 	}
 	return e.LastIndex > other.LastIndex
+}
+
+// Comparable reports whether two directories hold data of one cluster.
+func (e *Examination) Comparable(other *Examination) bool {
+	return e.Identity.ClusterId == other.Identity.ClusterId && slices.Equal(e.Identity.Recoveries, other.Identity.Recoveries)
+}
+
+// Epoch returns the epoch that the data has come to, "" when that is not known.
+func (e *Examination) Epoch() string {
+	switch {
+	case e.State != nil:
+		return e.State.Identity().GetEpoch()
+	case e.Inspection.State != nil:
+		return e.Inspection.State.Identity().GetEpoch()
+	}
+	return ""
+}
+
+// Member is a server of a Raft configuration.
+type Member struct {
+	ServerID, Address string
+	Voter             bool
+}
+
+// Members returns the newest configuration.
+func (e *Examination) Members() []Member { return membersOf(e.Configuration.Servers) }
+
+func membersOf(servers []raft.Server) []Member {
+	out := make([]Member, 0, len(servers))
+	for _, s := range servers {
+		_, address := transport.SplitAddress(s.Address)
+		out = append(out, Member{string(s.ID), address, s.Suffrage == raft.Voter})
+	}
+	return out
 }

@@ -39,12 +39,35 @@ type Recovery struct {
 	crash func(step string) error
 }
 
+// A Voter is a server of the new configuration: a bare node id stands for the
+// node whose directory it is.
+type Voter struct{ ID, Address string }
+
+// ParseVoters reads "<node id>=<host>:<raft port>"; data of another node is
+// named by "<node id>/<incarnation>=...".
+func ParseVoters(texts []string) ([]Voter, error) {
+	voters := make([]Voter, 0, len(texts))
+	for _, text := range texts {
+		id, address, ok := strings.Cut(text, "=")
+		host, port, err := net.SplitHostPort(address)
+		if !ok || id == "" || err != nil || host == "" {
+			return nil, fmt.Errorf("voter %q is not <node id>=<host>:<raft port>", text)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("voter %q: %s is not a port", text, port)
+		}
+		voters = append(voters, Voter{id, address})
+	}
+	if len(voters) == 0 {
+		return nil, errors.New("no voters")
+	}
+	return voters, nil
+}
+
 // PlanRecovery reads a data directory, changes nothing, and returns what Do
-// would do. Voters are "<node id>=<host>:<raft port>"; other nodes than this
-// one are given as "<node id>/<incarnation>=...". They can be voters only if
-// their data ends where this one's does, and token is then what the first
-// recovery has printed.
-func PlanRecovery(dir string, voters []string, token string) (*Recovery, error) {
+// would do. Other nodes than that of the directory can be voters only if their
+// data ends where its data does; they are recovered after it, by its token.
+func PlanRecovery(dir string, voters []Voter, token string) (*Recovery, error) {
 	e, err := Examine(dir)
 	if err != nil {
 		return nil, err
@@ -57,13 +80,13 @@ func PlanRecovery(dir string, voters []string, token string) (*Recovery, error) 
 	if !e.Sound() {
 		return nil, fmt.Errorf("%s is damaged, see doctor: recover from another survivor, or from a backup", dir)
 	}
-	if e.State.Identity().GetClusterId() == "" || e.LastIndex == 0 {
+	if e.State.Identity().GetClusterId() == "" {
 		return nil, fmt.Errorf("%s holds no data of a cluster", dir)
 	}
 	for _, v := range voters {
-		server, err := r.voter(v)
+		server, err := r.server(v)
 		if err != nil {
-			return nil, fmt.Errorf("voter %q: %w", v, err)
+			return nil, fmt.Errorf("voter %s: %w", v.ID, err)
 		}
 		r.Voters = append(r.Voters, server)
 	}
@@ -74,27 +97,20 @@ func PlanRecovery(dir string, voters []string, token string) (*Recovery, error) 
 	return r, r.name(token)
 }
 
-// voter reads one new voter.
-func (r *Recovery) voter(text string) (raft.Server, error) {
-	id, address, ok := strings.Cut(text, "=")
-	host, port, err := net.SplitHostPort(address)
-	if !ok || id == "" || err != nil || host == "" {
-		return raft.Server{}, errors.New("it is not <node id>=<host>:<raft port>")
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return raft.Server{}, fmt.Errorf("%s is not a port", port)
-	}
+// server finds the server that a voter is.
+func (r *Recovery) server(v Voter) (raft.Server, error) {
+	id := v.ID
 	switch {
 	case id == r.Identity.NodeId:
 		id = r.ServerID()
 	case !strings.Contains(id, "/"):
-		return raft.Server{}, fmt.Errorf("%s is another node: name its data too, %s/<incarnation>, which doctor shows there", id, id)
+		return raft.Server{}, fmt.Errorf("it is another node: name its data too, %s/<incarnation>, which doctor shows there", id)
 	case nodeOf(id) == r.Identity.NodeId && id != r.ServerID():
 		return raft.Server{}, fmt.Errorf("the data here is that of %s", r.ServerID())
 	case !r.knows(id):
-		return raft.Server{}, fmt.Errorf("%s is no member of the cluster: it can join afterwards", id)
+		return raft.Server{}, errors.New("it is no member of the cluster: it can join afterwards")
 	}
-	return raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: transport.Address(id, address)}, nil
+	return raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: transport.Address(id, v.Address)}, nil
 }
 
 // knows reports whether a server is in the present configuration.
@@ -143,6 +159,9 @@ func (r *Recovery) name(token string) error {
 	}
 	return nil
 }
+
+// NewMembers returns the new configuration.
+func (r *Recovery) NewMembers() []Member { return membersOf(r.Voters) }
 
 // Do carries the recovery out. Interrupted at any point it leaves the old state
 // or, from the write of node.json on, the new one: what is left to do is then

@@ -59,9 +59,18 @@ func voter(s *site) string {
 	return e.ServerID() + "=" + s.cfg.address()
 }
 
+// planned is PlanRecovery of voters as an operator writes them.
+func planned(s *site, token string, voters ...string) (*Recovery, error) {
+	all, err := ParseVoters(voters)
+	if err != nil {
+		return nil, err
+	}
+	return PlanRecovery(s.cfg.DataDir, all, token)
+}
+
 func recoverSite(t *testing.T, s *site, token string, voters ...string) *Recovery {
 	t.Helper()
-	r, err := PlanRecovery(s.cfg.DataDir, voters, token)
+	r, err := planned(s, token, voters...)
 	must(t, err)
 	must(t, r.Do(logger(t, s.cfg.NodeID)))
 	return r
@@ -210,14 +219,14 @@ func TestRecoverTwoSurvivorsOfFive(t *testing.T) {
 		t.Error("ready without a majority")
 	}
 	two.kill()
-	if _, err := PlanRecovery(two.cfg.DataDir, []string{first, second}, ""); err != nil {
+	if _, err := planned(two, "", first, second); err != nil {
 		t.Errorf("a recovery of its own: %v", err)
 	}
 	for name, wrong := range map[string][]string{
 		"other voters":    {"n2=" + two.cfg.address()},
 		"another address": {first, "n2=127.0.0.1:9"},
 	} {
-		if _, err := PlanRecovery(two.cfg.DataDir, wrong, r.Token); err == nil || !strings.Contains(err.Error(), "this is not the recovery "+r.ID) {
+		if _, err := planned(two, r.Token, wrong...); err == nil || !strings.Contains(err.Error(), "this is not the recovery "+r.ID) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -265,9 +274,9 @@ func TestRecoverRefusesADataThatEndsEarlier(t *testing.T) {
 		s.kill()
 	}
 	voters := []string{voter(sites[0]), voter(sites[2])}
-	r, err := PlanRecovery(sites[0].cfg.DataDir, voters, "")
+	r, err := planned(sites[0], "", voters...)
 	must(t, err)
-	if _, err := PlanRecovery(sites[2].cfg.DataDir, voters, r.Token); err == nil || !strings.Contains(err.Error(), "does not end at the same index") {
+	if _, err := planned(sites[2], r.Token, voters...); err == nil || !strings.Contains(err.Error(), "does not end at the same index") {
 		t.Errorf("%v", err)
 	}
 }
@@ -277,7 +286,7 @@ func TestRecoverDryRunChangesNothing(t *testing.T) {
 	d := newDisaster(t, 3, 1)
 	s := d.survivors[0]
 	before := files(t, s.cfg.DataDir)
-	r, err := PlanRecovery(s.cfg.DataDir, []string{"n1=" + s.cfg.address()}, "")
+	r, err := planned(s, "", "n1="+s.cfg.address())
 	must(t, err)
 	if after := files(t, s.cfg.DataDir); !maps.Equal(before, after) {
 		t.Error("the dry run changed the directory")
@@ -287,9 +296,10 @@ func TestRecoverDryRunChangesNothing(t *testing.T) {
 	}
 	id := r.ServerID()
 	for text, want := range map[string]string{
-		"n1":                      "it is not",
-		"n1=host":                 "it is not",
-		"n1=:7000":                "it is not",
+		"":                        "no voters",
+		"n1":                      "is not <node id>=",
+		"n1=host":                 "is not <node id>=",
+		"n1=:7000":                "is not <node id>=",
 		"n1=host:0":               "not a port",
 		"n1=host:port":            "not a port",
 		"n2=host:7000":            "n2/<incarnation>",
@@ -301,13 +311,13 @@ func TestRecoverDryRunChangesNothing(t *testing.T) {
 		"n1=a:1 nonsense":         `voter "nonsense"`,
 		"n1=a:1 n9/0011aa=host:1": "can join afterwards",
 	} {
-		if _, err := PlanRecovery(s.cfg.DataDir, strings.Fields(text), ""); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := planned(s, "", strings.Fields(text)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
 	n := s.up()
 	eventually(t, 10*time.Second, "it runs", func() bool { return n.rt.Load() != nil })
-	if _, err := PlanRecovery(s.cfg.DataDir, []string{"n1=" + s.cfg.address()}, ""); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := planned(s, "", "n1="+s.cfg.address()); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a running node: %v", err)
 	}
 	if err := r.Do(logger(t, "n1")); err == nil || !strings.Contains(err.Error(), "in use") {
@@ -328,12 +338,12 @@ func TestRecoverInterrupted(t *testing.T) {
 				s.t = t
 				s.cfg.DataDir = t.TempDir()
 				must(t, os.CopyFS(s.cfg.DataDir, os.DirFS(original)))
-				want := []string{"n1=" + s.cfg.address()}
-				r, err := PlanRecovery(s.cfg.DataDir, want, "")
+				want := "n1=" + s.cfg.address()
+				r, err := planned(s, "", want)
 				must(t, err)
 				interrupt(t, r, step)
 				if again {
-					second, err := PlanRecovery(s.cfg.DataDir, want, "")
+					second, err := planned(s, "", want)
 					must(t, err)
 					if second.Unfinished != (step != "staged") || (second.Unfinished && second.ID != r.ID) {
 						t.Fatalf("the second time: unfinished %v, %s", second.Unfinished, second.ID)
