@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
+	"github.com/org/envoy-control-plane/cluster/store"
 )
 
 // identityFile holds who the node is, below the data directory.
@@ -45,6 +46,9 @@ func loadIdentity(dir, nodeID string) (*identity, error) {
 	if i.id.NodeId != nodeID {
 		return nil, fmt.Errorf("%s belongs to node %q, this one is %q: a data directory never changes its node",
 			filepath.Join(dir, identityFile), i.id.NodeId, nodeID)
+	}
+	if i.id.ClusterId != "" && i.id.Promise == nil {
+		return i, store.Complete(dir)
 	}
 	return i, nil
 }

@@ -74,10 +74,14 @@ func Inspect(dir string, entry func(*Inspection, *raft.Log)) (*Inspection, error
 		if errors.Is(err, ErrInUse) {
 			return nil, err
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			i.damage(Damage{File: f.path, Cause: isMissing})
+		case err != nil:
 			i.damage(Damage{File: f.path, Cause: err.Error()})
 		}
 	}
+	i.Committed = max(i.Committed, i.At)
 	return i, nil
 }
 
@@ -207,8 +211,22 @@ func (i *Inspection) configure(path string, entry *raft.Log) {
 	}
 }
 
+const isMissing = "it is missing"
+
 // Exists reports whether a directory has the log of a node that has run.
 func Exists(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, logFile))
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// Complete checks that the files of a node that belongs to a cluster are
+// there: made anew they would forget what it acknowledged and whom it voted for.
+func Complete(dir string) error {
+	for _, name := range []string{logFile, stableFile} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return &DamagedError{Path: path, Cause: isMissing}
+		}
+	}
+	return nil
 }

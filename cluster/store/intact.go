@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime/debug"
 
@@ -14,10 +15,14 @@ import (
 // looks for free pages in a goroutine of its own, and a page that is none of
 // its own ends the process there, without a word about the way out.
 func intact(path string) error {
-	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0) {
 		return nil // it is made now
 	}
-	err := guarded(func() error {
+	if err != nil {
+		return err
+	}
+	err = guarded(func() error {
 		db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: lockTimeout})
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -118,9 +119,10 @@ func (s *snapshots) reap(newest string) error {
 	if err != nil {
 		return err
 	}
-	kept := 0
-	for _, k := range all {
-		if kept < retainedSnapshots && (k.ID == newest || (k.Err == nil && !s.isDamaged(k.ID))) {
+	at := slices.IndexFunc(all, func(k *Kept) bool { return k.ID == newest })
+	kept := 1
+	for _, k := range all[at+1:] {
+		if kept < retainedSnapshots && k.Err == nil && !s.isDamaged(k.ID) {
 			kept++
 			continue
 		}

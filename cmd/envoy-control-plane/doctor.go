@@ -76,10 +76,13 @@ type directory struct {
 	VotedTerm uint64 `json:"voted_term"`
 	VotedFor  string `json:"voted_for,omitempty"`
 
-	FirstIndex uint64 `json:"first_index"`
-	LastIndex  uint64 `json:"last_index"`
-	LastTerm   uint64 `json:"last_term"`
-	Committed  uint64 `json:"committed_index"`
+	// Of the log; 0 when it is empty.
+	LogFirstIndex uint64 `json:"log_first_index"`
+	LogLastIndex  uint64 `json:"log_last_index"`
+	// Of all data, of a snapshot too.
+	LastIndex uint64 `json:"last_index"`
+	LastTerm  uint64 `json:"last_term"`
+	Committed uint64 `json:"committed_index"`
 
 	Snapshots          []snapshot `json:"snapshots"`
 	ConfigurationIndex uint64     `json:"configuration_index"`
@@ -135,7 +138,7 @@ func describe(e *cluster.Examination) directory {
 		NodeID: id.NodeId, Incarnation: id.Incarnation, ClusterID: id.ClusterId,
 		Epoch: e.Epoch(), Recoveries: id.Recoveries, Unfinished: id.Recovering != "",
 		Term: e.Term, VotedTerm: e.VotedTerm, VotedFor: e.VotedFor,
-		FirstIndex: e.First, LastIndex: e.LastIndex, LastTerm: e.LastTerm, Committed: e.Committed,
+		LogFirstIndex: e.First, LogLastIndex: e.Last, LastIndex: e.LastIndex, LastTerm: e.LastTerm, Committed: e.Committed,
 		ConfigurationIndex: e.ConfigurationIndex, FreeBytes: e.Free,
 		Snapshots: []snapshot{}, Members: members(e.Members()), Damage: []damage{},
 	}
@@ -232,7 +235,12 @@ func (d *directory) write(w io.Writer) {
 		line("unfinished", "the last recovery was decided and not carried out: start the node, or run recover again")
 	}
 	line("term", "%d, voted in %d for %s", d.Term, d.VotedTerm, cmp.Or(d.VotedFor, "nobody"))
-	line("log", "from %d to %d, last term %d, committed at least to %d", d.FirstIndex, d.LastIndex, d.LastTerm, d.Committed)
+	line("data ends at", "index %d, term %d; committed at least to %d", d.LastIndex, d.LastTerm, d.Committed)
+	if d.LogLastIndex > 0 {
+		line("log", "index %d to %d", d.LogFirstIndex, d.LogLastIndex)
+	} else {
+		line("log", "empty")
+	}
 	for _, s := range d.Snapshots {
 		holds := "holds"
 		if !s.OK {

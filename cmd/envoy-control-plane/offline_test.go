@@ -147,7 +147,7 @@ func TestDoctorAndRecover(t *testing.T) {
 	}
 
 	stdout, _ := p.run(0, "doctor", "--data-dir", data(0), "--data-dir", data(1), "--data-dir", data(2))
-	says(t, stdout, "n1, incarnation", "n3, incarnation", "last term", "voter", "disk free", "damage", "newest data")
+	says(t, stdout, "n1, incarnation", "n3, incarnation", "data ends at", "voter", "disk free", "damage", "newest data")
 	stdout, _ = p.run(0, "doctor", "--data-dir", data(0), "-o", "json")
 	var said diagnosis
 	if err := json.Unmarshal([]byte(stdout), &said); err != nil || len(said.Directories) != 1 {
@@ -161,7 +161,7 @@ func TestDoctorAndRecover(t *testing.T) {
 
 	self := fmt.Sprintf("n1=127.0.0.1:%d", options[0].Ports.Raft)
 	stdout, _ = p.run(0, "recover", "--data-dir", data(0), "--voters", self)
-	says(t, stdout, "n1/"+one.Incarnation, "epoch", one.Epoch+" becomes", fmt.Sprintf("index %d", one.LastIndex), "old member", "new member", "nothing was changed", "--yes")
+	says(t, stdout, "n1/"+one.Incarnation, "epoch", one.Epoch+" becomes", fmt.Sprintf("index %d", one.LastIndex), "old member", "new member", "Nothing was changed", "--yes")
 	after, _ := p.run(0, "doctor", "--data-dir", data(0), "-o", "json")
 	var again diagnosis
 	if err := json.Unmarshal([]byte(after), &again); err != nil || len(again.Directories[0].Recoveries) > 0 || again.Directories[0].LastIndex != one.LastIndex {

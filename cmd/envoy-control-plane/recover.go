@@ -91,11 +91,13 @@ func writeRecovery(out io.Writer, r *cluster.Recovery, yes bool) error {
 			line("warning", "%s", warning)
 		}
 	}
+	err := w.Flush()
 	if !yes {
-		line("", "")
-		line("nothing was changed", "see with doctor that no other survivor has newer data, and that the lost nodes are down; then add: %s", strings.TrimSpace("--yes "+again(r)))
+		_, more := fmt.Fprintf(out, "\nNothing was changed. See with doctor that no other survivor has newer data, and that the lost nodes are down.\nThen add: %s\n",
+			strings.TrimSpace("--yes "+again(r)))
+		err = errors.Join(err, more)
 	}
-	return w.Flush()
+	return err
 }
 
 // again makes a second run the same recovery.
