@@ -332,7 +332,7 @@ func TestRecoverInterrupted(t *testing.T) {
 	d := newDisaster(t, 3, 1)
 	s := d.survivors[0]
 	original := s.cfg.DataDir
-	for _, step := range []string{"staged", "decided", "placed"} {
+	for _, step := range []string{"staged", "decided", "placed", "cleared"} {
 		for _, again := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, again %v", step, again), func(t *testing.T) {
 				s.t = t
@@ -381,6 +381,18 @@ func interrupt(t *testing.T, r *Recovery, step string) {
 			return errTest
 		}
 		return nil
+	}
+	if step == "cleared" { // all is done but the last write
+		must(t, r.Do(logger(t, "n1")))
+		id, err := readIdentity(r.Dir)
+		must(t, err)
+		all, err := filepath.Glob(filepath.Join(r.Dir, "snapshots", "*"))
+		must(t, err)
+		must(t, id.update(func(id *clusterpb.Identity) error {
+			id.Recovering = filepath.Base(all[0])
+			return nil
+		}))
+		return
 	}
 	if step == "placed" { // within Adopt: the snapshot is in its place, all else is as it was
 		r.crash = func(at string) error {
