@@ -104,10 +104,11 @@ func (n *Node) forgetPromise() error {
 // one. Any cluster that answers is a veto.
 func (n *Node) gatherMembers(ctx context.Context, rt *runtime) (wait string, err error) {
 	v := n.look(ctx, rt)
-	for id, info := range v.infos {
-		if info.ClusterId == "" {
-			continue
-		}
+	members, wait := v.members()
+	if wait != "" {
+		return wait, nil
+	}
+	for id, info := range members {
 		if !info.Configured {
 			return fmt.Sprintf("%s to come up in cluster %s", id, info.ClusterId), nil
 		}
@@ -115,7 +116,7 @@ func (n *Node) gatherMembers(ctx context.Context, rt *runtime) (wait string, err
 			if id.Promise != nil || id.ClusterId != "" {
 				return errBusy
 			}
-			id.ClusterId = info.ClusterId
+			id.ClusterId, id.Recoveries = info.ClusterId, info.Recoveries
 			return nil
 		})
 		if err != nil && !errors.Is(err, errBusy) {

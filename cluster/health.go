@@ -42,6 +42,9 @@ func (n *Node) degraded() string {
 	if f := n.failed.Load(); f != nil {
 		return *f
 	}
+	if o := n.outdated.Load(); o != nil {
+		return *o
+	}
 	rt := n.rt.Load()
 	if rt == nil {
 		return "the node is not running"

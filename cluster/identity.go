@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
+	"github.com/org/envoy-control-plane/cluster/store"
 )
 
 // identityFile holds who the node is, below the data directory.
@@ -34,20 +35,34 @@ func loadIdentity(dir, nodeID string) (*identity, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	i := &identity{dir: dir, id: &clusterpb.Identity{}}
-	path := filepath.Join(dir, identityFile)
-	body, err := os.ReadFile(path)
+	i, err := readIdentity(dir)
 	if errors.Is(err, fs.ErrNotExist) {
+		i = &identity{dir: dir, id: &clusterpb.Identity{}}
 		return i, i.create(nodeID)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read identity: %w", err)
-	}
-	if err := protojson.Unmarshal(body, i.id); err != nil || i.id.Incarnation == "" {
-		return nil, fmt.Errorf("%s: not the identity of a node", path)
+		return nil, err
 	}
 	if i.id.NodeId != nodeID {
-		return nil, fmt.Errorf("%s belongs to node %q, this one is %q: a data directory never changes its node", path, i.id.NodeId, nodeID)
+		return nil, fmt.Errorf("%s belongs to node %q, this one is %q: a data directory never changes its node",
+			filepath.Join(dir, identityFile), i.id.NodeId, nodeID)
+	}
+	if i.id.ClusterId != "" && i.id.Promise == nil {
+		return i, store.Complete(dir)
+	}
+	return i, nil
+}
+
+// readIdentity reads the identity in dir and changes nothing.
+func readIdentity(dir string) (*identity, error) {
+	path := filepath.Join(dir, identityFile)
+	body, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	i := &identity{dir: dir, id: &clusterpb.Identity{}}
+	if err := protojson.Unmarshal(body, i.id); err != nil || i.id.Incarnation == "" {
+		return nil, fmt.Errorf("%s: not the identity of a node", path)
 	}
 	return i, nil
 }

@@ -23,12 +23,20 @@ const (
 
 // join asks the cluster that the node belongs to for its place in it.
 func (n *Node) join(ctx context.Context, rt *runtime) (wait string, err error) {
-	cluster := n.ident.ClusterID()
+	own := n.ident.get()
+	cluster := own.ClusterId
 	v := n.look(ctx, rt)
+	members, wait := v.members()
+	if wait != "" {
+		return wait, nil
+	}
 	detail := "no node of it answers" + among(v.silent)
-	for id, info := range v.infos {
+	for id, info := range members {
 		if info.ClusterId != cluster || !info.Configured {
 			continue
+		}
+		if supersedes(info.Recoveries, own.Recoveries) && rt.raft.LastIndex() == 0 {
+			return "being added to the recovered cluster", n.follow(info.Recoveries)
 		}
 		client, err := rt.peers.to(id)
 		if err != nil {

@@ -10,7 +10,7 @@ type Load struct {
 	Open bool
 }
 
-// Loads returns the loads of all live nodes, this one included.
+// Loads returns the loads of all live nodes of the cluster, this one included.
 func (n *Node) Loads() []Load {
 	rt := n.rt.Load()
 	if rt == nil {
@@ -18,7 +18,11 @@ func (n *Node) Loads() []Load {
 	}
 	members := rt.gossip.Members()
 	loads := make([]Load, 0, len(members))
+	id := n.ident.get()
 	for _, m := range members {
+		if m.Meta.ClusterId != id.ClusterId || m.Meta.Recovery != newest(id.Recoveries) {
+			continue // proxies are no better off there
+		}
 		loads = append(loads, Load{
 			Node: m.NodeID(), Streams: int(m.Meta.Streams), Open: m.Meta.Ready && !m.Meta.Draining,
 		})

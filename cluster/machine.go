@@ -149,11 +149,16 @@ func (k *machine) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
+	k.restored(state)
+	return nil
+}
+
+// restored makes a snapshot's state the present one.
+func (k *machine) restored(state *fsm.State) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ahead = 0
 	k.publish(state, nil)
-	return nil
 }
 
 // wait returns the state once it has reached an index.

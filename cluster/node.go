@@ -35,6 +35,11 @@ type Node struct {
 	ready atomic.Bool
 	// stale: the state is the last one on disk that is known to be committed.
 	stale atomic.Bool
+	// outdated says that the cluster was recovered without this node's data.
+	outdated atomic.Pointer[string]
+	// strangers is when a node of before a recovery was last spoken of,
+	// nanoseconds since the Unix epoch.
+	strangers atomic.Int64
 	// failed holds why the node has left Raft for good.
 	failed atomic.Pointer[string]
 	// skew is the leader's clock less the median of the others', nanoseconds.
@@ -146,6 +151,7 @@ func (n *Node) fail(err error) {
 func (n *Node) Admit(h *clusterpb.Hello) string {
 	id := n.ident.get()
 	self := n.ident.ServerID()
+	stranger := n.stranger(h.Source, h.ClusterId, h.Recoveries)
 	switch {
 	case h.Target != "" && h.Target != self:
 		return fmt.Sprintf("this is %s, not %s", self, h.Target)
@@ -155,8 +161,8 @@ func (n *Node) Admit(h *clusterpb.Hello) string {
 		return "unknown kind of connection"
 	case h.Kind == clusterpb.Hello_RAFT && (h.Target == "" || h.ClusterId == ""):
 		return "a Raft connection needs a target and a cluster"
-	case id.ClusterId != "" && h.ClusterId != "" && h.ClusterId != id.ClusterId:
-		return fmt.Sprintf("this node belongs to cluster %s, not %s", id.ClusterId, h.ClusterId)
+	case stranger != "":
+		return stranger
 	case h.Kind == clusterpb.Hello_RAFT && id.ClusterId == "":
 		return n.adopt(h.ClusterId)
 	}
@@ -184,13 +190,15 @@ func (n *Node) adopt(clusterID string) string {
 
 // Welcome implements transport.Gatekeeper.
 func (n *Node) Welcome() *clusterpb.Welcome {
-	return &clusterpb.Welcome{ServerId: n.ident.ServerID(), ClusterId: n.ident.ClusterID()}
+	id := n.ident.get()
+	return &clusterpb.Welcome{ServerId: n.ident.ServerID(), ClusterId: id.ClusterId, Recoveries: id.Recoveries}
 }
 
 // meta is what gossip tells of the node.
 func (n *Node) meta() *clusterpb.Meta {
+	id := n.ident.get()
 	return &clusterpb.Meta{
-		ServerId: n.ident.ServerID(), ClusterId: n.ident.ClusterID(),
+		ServerId: n.ident.ServerID(), ClusterId: id.ClusterId, Recovery: newest(id.Recoveries),
 		Host: n.cfg.Advertise, RaftPort: uint32(n.cfg.RaftPort),
 		Zone: n.cfg.Zone, Voter: !n.cfg.NonVoter, Start: n.start.UnixNano(),
 		Streams: uint32(n.deps.Streams()), Draining: n.deps.Draining(), Ready: n.ready.Load(),

@@ -3,9 +3,14 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestSingleNodeIsReadyInASecond(t *testing.T) {
@@ -90,6 +95,26 @@ func TestConcurrentWritesShareEntries(t *testing.T) {
 	for i := range writers {
 		if !hasTenant(sites[i%3].node, fmt.Sprintf("t%d", i)) {
 			t.Errorf("t%d is missing", i)
+		}
+	}
+}
+
+// A node of a cluster whose log or vote is gone would come back without a
+// memory of what it acknowledged.
+func TestMissingStoreIsNoNewStore(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"raft.db", "vote.db"} {
+		s := newSites(t, 1, nil)[0]
+		s.up()
+		awaitReady(t, s)
+		s.kill()
+		must(t, os.Remove(filepath.Join(s.cfg.DataDir, name)))
+		s.deps.Metrics = prometheus.NewRegistry()
+		if _, err := New(s.cfg, s.deps); err == nil || !strings.Contains(err.Error(), "move the data directory aside") {
+			t.Errorf("without %s: %v", name, err)
+		}
+		if e, err := Examine(s.cfg.DataDir); err != nil || e.Sound() {
+			t.Errorf("without %s it is sound: %v", name, err)
 		}
 	}
 }

@@ -85,6 +85,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
 		rt.gossip.Run, rt.proposer.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
+		n.meetStrangers,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
@@ -101,9 +102,9 @@ func (n *Node) runOnce(ctx context.Context) error {
 }
 
 // begin starts the parts, in this order:
-//  1. the stores, verified;
+//  1. the stores, verified, and the machine from the newest snapshot;
 //  2. the Raft port, so that others can ask who we are;
-//  3. Raft, which restores the newest snapshot into the machine;
+//  3. Raft;
 //  4. gossip.
 func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 	rt := &runtime{proposer: newProposer(n), reader: newReader(n)}
@@ -115,6 +116,9 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 	hlog := newRaftLog(n.log)
 	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog})
 	if err != nil {
+		return nil, err
+	}
+	if err := n.restore(rt.stores); err != nil {
 		return nil, err
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(n.cfg.Bind, strconv.Itoa(n.cfg.RaftPort)))
@@ -165,10 +169,26 @@ func (n *Node) raftConfig() *raft.Config {
 	c.MaxAppendEntries = 128
 	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = n.cfg.SnapshotInterval, n.cfg.SnapshotThreshold, n.cfg.TrailingLogs
 	c.ShutdownOnRemove = false
-	c.RestoreCommittedLogs = true // Raft then tells the store what is committed, see store.Stores
+	c.NoSnapshotRestoreOnStart = true // see restore
+	c.RestoreCommittedLogs = true     // Raft then tells the store what is committed, see store.Stores
 	c.NoLegacyTelemetry = true
 	c.Logger = newRaftLog(n.log)
 	return c
+}
+
+// restore finishes a recovery that was interrupted, and gives the machine the
+// newest snapshot: Raft by itself would go on from an older one without asking
+// whether the log makes up for it.
+func (n *Node) restore(s *store.Stores) error {
+	if err := finishRecovery(s, n.ident); err != nil {
+		return err
+	}
+	st, err := s.Restore()
+	if err != nil || st == nil {
+		return err
+	}
+	n.machine.restored(st)
+	return nil
 }
 
 // end stops what runs, in the reverse order.
@@ -284,7 +304,8 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		Address: n.cfg.address(), Voter: !n.cfg.NonVoter, Zone: n.cfg.Zone, Build: n.cfg.Build,
 		ApiAddress: n.cfg.APIAddress, XdsAddress: n.cfg.XDSAddress,
 		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.ready.Load(),
-		Clock: n.deps.now().UnixNano(), Seed: n.seedOf(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
+		Recoveries: id.Recoveries,
+		Clock:      n.deps.now().UnixNano(), Seed: n.seedOf(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
 	}
 	if rt := n.rt.Load(); rt != nil {
 		out.Configured = len(rt.servers()) > 0

@@ -30,6 +30,10 @@ func (n *Node) becomeStale(ctx context.Context) error {
 	if rt == nil || n.ready.Load() {
 		return nil
 	}
+	if n.outdated.Load() != nil {
+		n.log.Error("no majority, and the cluster was recovered without this node's data: it is not served")
+		return nil
+	}
 	if err := n.machine.getAhead(rt.stores); err != nil {
 		n.log.Error("cannot read the last committed state from disk", "error", err)
 		return nil

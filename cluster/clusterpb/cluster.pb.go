@@ -82,7 +82,9 @@ type Hello struct {
 	// Server id of the caller, "<node id>/<incarnation>".
 	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	// Server id that the caller wants; empty: whoever answers.
-	Target        string `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	Target string `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	// The recoveries of its cluster that the caller knows, oldest first.
+	Recoveries    []string `protobuf:"bytes,5,rep,name=recoveries,proto3" json:"recoveries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -145,12 +147,20 @@ func (x *Hello) GetTarget() string {
 	return ""
 }
 
+func (x *Hello) GetRecoveries() []string {
+	if x != nil {
+		return x.Recoveries
+	}
+	return nil
+}
+
 // Welcome answers a Hello. After a refusal the connection is closed.
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Refusal       string                 `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	ServerId      string                 `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Recoveries    []string               `protobuf:"bytes,4,rep,name=recoveries,proto3" json:"recoveries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -206,6 +216,13 @@ func (x *Welcome) GetClusterId() string {
 	return ""
 }
 
+func (x *Welcome) GetRecoveries() []string {
+	if x != nil {
+		return x.Recoveries
+	}
+	return nil
+}
+
 // Meta is what a node gossips about itself. At most 512 bytes.
 type Meta struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -222,7 +239,9 @@ type Meta struct {
 	// It hands its streams over and takes none.
 	Draining bool `protobuf:"varint,9,opt,name=draining,proto3" json:"draining,omitempty"`
 	// It has caught up with the cluster and serves proxies.
-	Ready         bool `protobuf:"varint,10,opt,name=ready,proto3" json:"ready,omitempty"`
+	Ready bool `protobuf:"varint,10,opt,name=ready,proto3" json:"ready,omitempty"`
+	// The newest recovery that its data has gone through.
+	Recovery      string `protobuf:"bytes,20,opt,name=recovery,proto3" json:"recovery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -327,6 +346,13 @@ func (x *Meta) GetReady() bool {
 	return false
 }
 
+func (x *Meta) GetRecovery() string {
+	if x != nil {
+		return x.Recovery
+	}
+	return ""
+}
+
 // Identity is the content of node.json.
 type Identity struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -339,7 +365,14 @@ type Identity struct {
 	Promise *Promise `protobuf:"bytes,4,opt,name=promise,proto3" json:"promise,omitempty"`
 	// SHA-256, in hexadecimal digits, of the backup that the cluster goes on
 	// from; empty: none.
-	Seed          string `protobuf:"bytes,10,opt,name=seed,proto3" json:"seed,omitempty"`
+	Seed string `protobuf:"bytes,10,opt,name=seed,proto3" json:"seed,omitempty"`
+	// Ids of the recoveries that the node's data has gone through, oldest first.
+	// Each was made on a survivor when a majority was lost for good. Nodes with
+	// other ones are no part of the same cluster.
+	Recoveries []string `protobuf:"bytes,5,rep,name=recoveries,proto3" json:"recoveries,omitempty"`
+	// Id of the snapshot that a recovery has decided on and not put into its
+	// place yet.
+	Recovering    string `protobuf:"bytes,6,opt,name=recovering,proto3" json:"recovering,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +438,20 @@ func (x *Identity) GetPromise() *Promise {
 func (x *Identity) GetSeed() string {
 	if x != nil {
 		return x.Seed
+	}
+	return ""
+}
+
+func (x *Identity) GetRecoveries() []string {
+	if x != nil {
+		return x.Recoveries
+	}
+	return nil
+}
+
+func (x *Identity) GetRecovering() string {
+	if x != nil {
+		return x.Recovering
 	}
 	return ""
 }
@@ -742,7 +789,9 @@ type NodeInfo struct {
 	// It hands its xDS streams over.
 	Draining bool `protobuf:"varint,20,opt,name=draining,proto3" json:"draining,omitempty"`
 	// See Identity.seed; of a node that was started with a backup.
-	Seed          string `protobuf:"bytes,45,opt,name=seed,proto3" json:"seed,omitempty"`
+	Seed string `protobuf:"bytes,45,opt,name=seed,proto3" json:"seed,omitempty"`
+	// The recoveries that its data has gone through, oldest first.
+	Recoveries    []string `protobuf:"bytes,30,rep,name=recoveries,proto3" json:"recoveries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -929,6 +978,13 @@ func (x *NodeInfo) GetSeed() string {
 		return x.Seed
 	}
 	return ""
+}
+
+func (x *NodeInfo) GetRecoveries() []string {
+	if x != nil {
+		return x.Recoveries
+	}
+	return nil
 }
 
 type PromiseRequest struct {
@@ -1664,22 +1720,28 @@ var File_cluster_clusterpb_cluster_proto protoreflect.FileDescriptor
 
 const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcluster/clusterpb/cluster.proto\x12\x0eecp.cluster.v1\x1a\x16fsm/fsmpb/report.proto\x1a\x15fsm/fsmpb/state.proto\"\xb7\x01\n" +
+	"\x1fcluster/clusterpb/cluster.proto\x12\x0eecp.cluster.v1\x1a\x16fsm/fsmpb/report.proto\x1a\x15fsm/fsmpb/state.proto\"\xd7\x01\n" +
 	"\x05Hello\x12.\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.ecp.cluster.v1.Hello.KindR\x04kind\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
-	"\x06target\x18\x04 \x01(\tR\x06target\"/\n" +
+	"\x06target\x18\x04 \x01(\tR\x06target\x12\x1e\n" +
+	"\n" +
+	"recoveries\x18\x05 \x03(\tR\n" +
+	"recoveries\"/\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04RAFT\x10\x01\x12\a\n" +
-	"\x03RPC\x10\x02\"_\n" +
+	"\x03RPC\x10\x02\"\x7f\n" +
 	"\aWelcome\x12\x18\n" +
 	"\arefusal\x18\x01 \x01(\tR\arefusal\x12\x1b\n" +
 	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xff\x01\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12\x1e\n" +
+	"\n" +
+	"recoveries\x18\x04 \x03(\tR\n" +
+	"recoveries\"\x9b\x02\n" +
 	"\x04Meta\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1692,7 +1754,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\astreams\x18\b \x01(\rR\astreams\x12\x1a\n" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x14\n" +
 	"\x05ready\x18\n" +
-	" \x01(\bR\x05ready\"\xab\x01\n" +
+	" \x01(\bR\x05ready\x12\x1a\n" +
+	"\brecovery\x18\x14 \x01(\tR\brecovery\"\xeb\x01\n" +
 	"\bIdentity\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1d\n" +
@@ -1700,7 +1763,13 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x121\n" +
 	"\apromise\x18\x04 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\x12\x12\n" +
 	"\x04seed\x18\n" +
-	" \x01(\tR\x04seed\"\x8e\x01\n" +
+	" \x01(\tR\x04seed\x12\x1e\n" +
+	"\n" +
+	"recoveries\x18\x05 \x03(\tR\n" +
+	"recoveries\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x06 \x01(\tR\n" +
+	"recovering\"\x8e\x01\n" +
 	"\aPromise\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12 \n" +
@@ -1718,7 +1787,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fProbeRequest\"\xcd\x04\n" +
+	"\fProbeRequest\"\xed\x04\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1747,7 +1816,10 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06reason\x18\x13 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05stale\x18\x15 \x01(\bR\x05stale\x12\x1a\n" +
 	"\bdraining\x18\x14 \x01(\bR\bdraining\x12\x12\n" +
-	"\x04seed\x18- \x01(\tR\x04seed\"C\n" +
+	"\x04seed\x18- \x01(\tR\x04seed\x12\x1e\n" +
+	"\n" +
+	"recoveries\x18\x1e \x03(\tR\n" +
+	"recoveries\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +

@@ -34,8 +34,10 @@ func (t tracked) GetCommitIndex() (uint64, error) { return 0, nil }
 // Committed returns an index up to which the log on disk is known to be
 // committed, 0 for none. It trails the true one by what Raft has learned since
 // the last write, and never exceeds the log.
-func (s *Stores) Committed() (uint64, error) {
-	last, err := s.log.LastIndex()
+func (s *Stores) Committed() (uint64, error) { return s.log.committed() }
+
+func (l *Log) committed() (uint64, error) {
+	last, err := l.LastIndex()
 	if err != nil {
 		return 0, fmt.Errorf("last index: %w", err)
 	}
@@ -43,5 +45,5 @@ func (s *Stores) Committed() (uint64, error) {
 		return 0, nil
 	}
 	var entry raft.Log
-	return s.log.read(last, &entry)
+	return l.read(last, &entry)
 }

@@ -78,7 +78,7 @@ func TestCommitIndexIsDurable(t *testing.T) {
 // Entries that were written before the commit index was kept stay readable.
 func TestEntriesWithoutACommitIndex(t *testing.T) {
 	dir := t.TempDir()
-	bolt, err := openBolt(filepath.Join(dir, logFile))
+	bolt, err := openBolt(filepath.Join(dir, logFile), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,11 @@
 // of their own, preallocated, so that an election never needs new disk space;
 // the two halves of a vote are written in one transaction.
 //
+// A snapshot is read back when it was written. Restore picks the one to start
+// from, and refuses to go back behind what the log makes up for.
+//
 // The store must never repair or truncate by itself: what it has written was
 // acknowledged to others. Raft's main loop calls it; Watch is for one more
-// goroutine that looks for writes that hang.
+// goroutine that looks for writes that hang. Inspect and Stage are for commands,
+// while no node runs.
 package store

@@ -11,16 +11,22 @@ import (
 
 // A DamagedError is an entry that is not what was stored. The node must stop:
 // served as it is the entry gives wrong data, dropped it takes back an
-// acknowledgement that the node gave.
+// acknowledgement that the node gave. Index 0: the whole file.
 type DamagedError struct {
 	Path  string
 	Index uint64
 	Cause string
 }
 
+// WayOut is what to do about damage.
+const WayOut = "move the data directory aside and start the node again, " +
+	"it then joins as a new incarnation and is brought up by the others; do not repair or truncate the file"
+
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("%s: the Raft log is damaged at index %d (%s): move the data directory aside and start the node again, "+
-		"it then joins as a new incarnation and is brought up by the others; do not repair or truncate the file", e.Path, e.Index, e.Cause)
+	if e.Index == 0 {
+		return fmt.Sprintf("%s: the file is damaged (%s): %s", e.Path, e.Cause, WayOut)
+	}
+	return fmt.Sprintf("%s: the Raft log is damaged at index %d (%s): %s", e.Path, e.Index, e.Cause, WayOut)
 }
 
 // In front of an entry's extensions stand its checksum and what was known to

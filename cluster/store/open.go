@@ -38,8 +38,10 @@ type Stores struct {
 	Snapshots raft.SnapshotStore
 	Watch     *Watch
 
-	log     *Log
-	closers []func() error
+	log       *Log
+	snapshots *snapshots
+	options   Options
+	closers   []func() error
 }
 
 // Options of Open.
@@ -53,13 +55,18 @@ type Options struct {
 
 // Open opens or creates the stores in dir and verifies the log.
 func Open(dir string, o Options) (_ *Stores, err error) {
-	s := &Stores{Watch: NewWatch()}
+	s := &Stores{Watch: NewWatch(), options: o}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
 	logPath, stablePath := filepath.Join(dir, logFile), filepath.Join(dir, stableFile)
+	for _, path := range []string{logPath, stablePath} {
+		if err := intact(path); err != nil {
+			return nil, err
+		}
+	}
 	logs, err := s.open(logPath)
 	if err != nil {
 		return nil, err
@@ -86,14 +93,15 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 		return nil, fmt.Errorf("cache %s: %w", logPath, err)
 	}
 	s.log, s.Log = log, tracked{cache, log}
-	if s.Snapshots, err = openSnapshots(dir, o.Log); err != nil {
+	if s.snapshots, err = openSnapshots(dir, o.Log); err != nil {
 		return nil, err
 	}
+	s.Snapshots = s.snapshots
 	return s, syncDir(dir)
 }
 
 func (s *Stores) open(path string) (*raftboltdb.BoltStore, error) {
-	store, err := openBolt(path)
+	store, err := openBolt(path, false)
 	if err != nil {
 		return nil, err
 	}
@@ -101,17 +109,20 @@ func (s *Stores) open(path string) (*raftboltdb.BoltStore, error) {
 	return store, nil
 }
 
-func openBolt(path string) (*raftboltdb.BoltStore, error) {
+// ErrInUse is the error of files that another process has open.
+var ErrInUse = errors.New("another process has it open")
+
+func openBolt(path string, readOnly bool) (*raftboltdb.BoltStore, error) {
 	store, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{
-			Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+			Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, ReadOnly: readOnly,
 		},
 		MsgpackUseNewTimeFormat: true,
 	})
 	if err != nil {
 		if errors.Is(err, bolterrors.ErrTimeout) {
-			return nil, fmt.Errorf("open %s: another process has it open", path)
+			return nil, fmt.Errorf("open %s: %w", path, ErrInUse)
 		}
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -133,7 +144,7 @@ func preallocate(path string) error {
 	if info, err := os.Stat(path); err == nil && info.Size() >= stableBytes {
 		return nil
 	}
-	store, err := openBolt(path)
+	store, err := openBolt(path, false)
 	if err != nil {
 		return err
 	}

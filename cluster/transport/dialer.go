@@ -26,7 +26,7 @@ func NewDialer(dial DialFunc, gate Gatekeeper) *Dialer {
 }
 
 // Connect dials address and says hello. An empty target takes whoever
-// answers; the Welcome says who that is.
+// answers; the Welcome says who that is. A target must be one of our own.
 func (d *Dialer) Connect(ctx context.Context, kind clusterpb.Hello_Kind, target, address string) (net.Conn, *clusterpb.Welcome, error) {
 	conn, err := d.dial(ctx, "tcp", address)
 	if err != nil {
@@ -35,8 +35,13 @@ func (d *Dialer) Connect(ctx context.Context, kind clusterpb.Hello_Kind, target,
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	self := d.gate.Welcome()
 	welcome, err := sendHello(conn, &clusterpb.Hello{
-		Kind: kind, ClusterId: self.ClusterId, Source: self.ServerId, Target: target,
+		Kind: kind, ClusterId: self.ClusterId, Source: self.ServerId, Target: target, Recoveries: self.Recoveries,
 	})
+	if welcome != nil {
+		if reason := d.gate.Believe(welcome); reason != "" && target != "" && err == nil {
+			err = fmt.Errorf("%s is not believed: %s", welcome.ServerId, reason)
+		}
+	}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}

@@ -35,7 +35,7 @@ func (e *RefusedError) Error() string {
 
 var errNotPeer = errors.New("not a node of the control plane")
 
-// sendHello opens a dialled connection.
+// sendHello opens a dialled connection. A refusal comes with the Welcome.
 func sendHello(conn net.Conn, h *clusterpb.Hello) (*clusterpb.Welcome, error) {
 	deadline := time.Now().Add(helloTimeout)
 	if err := conn.SetDeadline(deadline); err != nil {
@@ -52,7 +52,7 @@ func sendHello(conn net.Conn, h *clusterpb.Hello) (*clusterpb.Welcome, error) {
 		return nil, err
 	}
 	if welcome.Refusal != "" {
-		return nil, &RefusedError{ServerID: welcome.ServerId, ClusterID: welcome.ClusterId, Reason: welcome.Refusal}
+		return welcome, &RefusedError{ServerID: welcome.ServerId, ClusterID: welcome.ClusterId, Reason: welcome.Refusal}
 	}
 	return welcome, conn.SetDeadline(time.Time{})
 }

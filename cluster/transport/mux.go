@@ -17,6 +17,8 @@ type Gatekeeper interface {
 	Admit(h *clusterpb.Hello) string
 	// Welcome says who the node is.
 	Welcome() *clusterpb.Welcome
+	// Believe returns why whoever answered a call is not believed, or "".
+	Believe(w *clusterpb.Welcome) string
 }
 
 // Mux shares one listener between Raft and RPC.

@@ -27,6 +27,14 @@ func (g gate) Admit(h *clusterpb.Hello) string {
 	return ""
 }
 
+// Believe takes everybody for one of ours but who has another cluster.
+func (g gate) Believe(w *clusterpb.Welcome) string {
+	if w.ClusterId != g.cluster {
+		return "another cluster"
+	}
+	return ""
+}
+
 func (g gate) Welcome() *clusterpb.Welcome {
 	return &clusterpb.Welcome{ServerId: g.id, ClusterId: g.cluster}
 }
@@ -330,5 +338,26 @@ func TestNoiseOnTheRaftPort(t *testing.T) {
 			t.Errorf("%q: %d bytes, %v", noise, n, err)
 		}
 		conn.Close()
+	}
+}
+
+// Who answers a call for one of ours and is none of ours is hung up on; who
+// is only asked who he is may be anybody.
+func TestDialerBelievesItsOwnOnly(t *testing.T) {
+	to := newEnd(t, "b/1")
+	for cluster, want := range map[string]bool{"c": true, "other": false} {
+		d := NewDialer(nil, gate{id: "a/1", cluster: cluster})
+		for _, target := range []string{"b/1", ""} {
+			conn, welcome, err := d.Connect(t.Context(), clusterpb.Hello_RPC, target, to.mux.ln.Addr().String())
+			if (err == nil) != (want || target == "") {
+				t.Errorf("cluster %q, target %q: %v", cluster, target, err)
+			}
+			if err == nil {
+				conn.Close()
+				if welcome.ServerId != "b/1" {
+					t.Errorf("%v answered", welcome)
+				}
+			}
+		}
 	}
 }

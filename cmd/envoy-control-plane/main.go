@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func commands() []*cobra.Command {
-	return []*cobra.Command{serveCommand(), devCommand(), migrateCommand(), healthCommand(), versionCommand()}
+	return []*cobra.Command{serveCommand(), devCommand(), migrateCommand(), doctorCommand(), recoverCommand(), healthCommand(), versionCommand()}
 }
 
 // usageError is a wrong command line or configuration: exit code 2.

@@ -20,8 +20,15 @@ func TestExitCodes(t *testing.T) {
 		"serve extra":                   {2, "", "extra"},
 		"serve --bind nowhere":          {2, "", "--bind"},
 		"migrate --database-url=":       {2, "", "DATABASE_URL"},
-		"health --http-port 1":          {1, "", "connection refused"},
-		"dev --nodes 0 --postgres none": {1, "", "must be a node"},
+		"doctor -o xml":                 {2, "", "-o"},
+		"doctor extra":                  {2, "", "extra"},
+		"doctor --data-dir /nowhere":    {1, "unreadable", "not the data directory of a node"},
+		"recover --data-dir /nowhere":   {2, "", "--voters"},
+		"recover --voters n1":           {2, "", "--voters"},
+		"recover --voters n1=h:1 extra": {2, "", "extra"},
+		"recover --data-dir /nowhere --voters n1=h:70": {1, "", "not the data directory of a node"},
+		"health --http-port 1":                         {1, "", "connection refused"},
+		"dev --nodes 0 --postgres none":                {1, "", "must be a node"},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), strings.Fields(line), &stdout, &stderr); code != want.code {
