@@ -66,7 +66,11 @@ func (s *Server) putSnapshot(c *call) (*answer, error) {
 	}
 	c.bound(snapshotLimit)
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(snapshotLimit)) // without deadlines there is no slow sender
-	sum, from, err := s.deps.Cluster.StageBackup(c.r.Body)
+	take := s.deps.Cluster.StageBackup
+	if dry {
+		take = fsm.ReadBackup
+	}
+	sum, from, err := take(c.r.Body)
 	if err != nil {
 		return nil, notStaged(err)
 	}

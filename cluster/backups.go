@@ -56,7 +56,7 @@ func (b *backups) add(r io.Reader) (checksum, *fsm.State, error) {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	sum, st, err := verify(io.TeeReader(r, f))
+	sum, st, err := fsm.ReadBackup(io.TeeReader(r, f))
 	if err != nil {
 		return checksum{}, nil, err
 	}
@@ -68,22 +68,6 @@ func (b *backups) add(r io.Reader) (checksum, *fsm.State, error) {
 	}
 	b.remember(sum, st)
 	return sum, st, syncDirectory(b.dir)
-}
-
-// verify reads a backup to its end.
-func verify(r io.Reader) (checksum, *fsm.State, error) {
-	h := sha256.New()
-	in := io.TeeReader(r, h)
-	st, err := fsm.ReadSnapshot(in)
-	if err != nil {
-		return checksum{}, nil, err
-	}
-	if n, err := io.Copy(io.Discard, in); err != nil {
-		return checksum{}, nil, fmt.Errorf("read backup: %w", err)
-	} else if n > 0 {
-		return checksum{}, nil, fmt.Errorf("read backup: %w: %d bytes follow it", fsm.ErrDamaged, n)
-	}
-	return checksum(h.Sum(nil)), st, nil
 }
 
 func (b *backups) path(sum checksum) string { return filepath.Join(b.dir, sum.String()) }

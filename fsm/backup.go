@@ -1,12 +1,32 @@
 package fsm
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"io"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
+
+// ReadBackup is ReadSnapshot for a snapshot that is all of r. It returns the
+// SHA-256 of its bytes, too.
+func ReadBackup(r io.Reader) ([sha256.Size]byte, *State, error) {
+	h := sha256.New()
+	in := io.TeeReader(r, h)
+	st, err := ReadSnapshot(in)
+	if err != nil {
+		return [sha256.Size]byte{}, nil, err
+	}
+	if n, err := io.Copy(io.Discard, in); err != nil {
+		return [sha256.Size]byte{}, nil, fmt.Errorf("read snapshot: %w", err)
+	} else if n > 0 {
+		return [sha256.Size]byte{}, nil, fmt.Errorf("read snapshot: %w: %d bytes follow it", ErrDamaged, n)
+	}
+	return [sha256.Size]byte(h.Sum(nil)), st, nil
+}
 
 // restoreState takes the configuration of a backup. What is about the present
 // stays: proxies and their streams, and the events that the archive has yet
@@ -71,14 +91,14 @@ func (t *transition) configureFrom(from *State) {
 }
 
 // backupOf returns the state of a backup, if this one may go on from it.
-func (t *transition) backupOf(sha256 []byte) (*State, *Error) {
+func (t *transition) backupOf(sum []byte) (*State, *Error) {
 	var from *State
 	if t.backup != nil {
-		from = t.backup(sha256)
+		from = t.backup(sum)
 	}
 	switch {
 	case from == nil:
-		return nil, Refusal(CodeInvalid, "there is no backup with the SHA-256 %x", sha256)
+		return nil, Refusal(CodeInvalid, "there is no backup with the SHA-256 %x", sum)
 	case from.identity == nil:
 		return nil, Refusal(CodeInvalid, "the backup belongs to no cluster")
 	case from.level > t.level:
@@ -87,10 +107,10 @@ func (t *transition) backupOf(sha256 []byte) (*State, *Error) {
 	return from, nil
 }
 
-func (t *transition) restored(sha256 []byte, from *State) {
+func (t *transition) restored(sum []byte, from *State) {
 	t.emit(&fsmpb.Event{Data: &fsmpb.Event_StateRestored{StateRestored: &fsmpb.StateRestored{
 		Identity: t.identity, From: from.identity, FromIndex: from.index, FromSeq: from.outbox.seq,
-		Sha256: hex.EncodeToString(sha256),
+		Sha256: hex.EncodeToString(sum),
 	}}})
 }
 

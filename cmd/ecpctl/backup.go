@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/envoy-control-plane/api/client"
-	"github.com/org/envoy-control-plane/fsm"
 )
 
 func (a *app) backupCommand() *cobra.Command {
@@ -28,7 +27,7 @@ left alone without --force.`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().Uint64Var(&minIndex, "min-index", 0, "wait until the node has this log index")
-	cmd.Flags().BoolVar(&verify, "verify", false, "read the file once more, and all that is in it")
+	cmd.Flags().BoolVar(&verify, "verify", false, "have a node read the file and all that is in it")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that exists")
 	cmd.RunE = a.withClient(func(cmd *cobra.Command, c *client.Client, args []string) error {
 		if _, err := os.Lstat(args[0]); err == nil && !force {
@@ -36,7 +35,7 @@ left alone without --force.`,
 		}
 		b, err := saveBackup(cmd.Context(), c, minIndex, args[0])
 		if err == nil && verify {
-			err = verifyBackup(args[0])
+			err = verifyBackup(cmd.Context(), c, b, args[0])
 		}
 		if err != nil {
 			return fmt.Errorf("back up: %w", err)
@@ -68,15 +67,16 @@ func saveBackup(ctx context.Context, c *client.Client, minIndex uint64, path str
 	return b, os.Rename(f.Name(), path)
 }
 
-// verifyBackup reads all that is in a backup.
-func verifyBackup(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+// verifyBackup has a node read what is on disk.
+func verifyBackup(ctx context.Context, c *client.Client, b *client.Backup, path string) error {
+	tried, err := c.Restore(ctx, func() (io.ReadCloser, error) { return os.Open(path) }, b.Cluster, true)
+	if err == nil && tried.SHA256 != b.SHA256 {
+		err = fmt.Errorf("the file has the SHA-256 %s, not %s", tried.SHA256, b.SHA256)
 	}
-	defer f.Close()
-	_, err = fsm.ReadSnapshot(f)
-	return err
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", path, err)
+	}
+	return nil
 }
 
 func (a *app) restoreCommand() *cobra.Command {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -100,12 +99,11 @@ func (l *lonely) NodeID() string { return "cp-0" }
 func (l *lonely) Term() uint64 { return 2 }
 
 func (l *lonely) StageBackup(r io.Reader) ([32]byte, *fsm.State, error) {
-	h := sha256.New()
-	st, err := fsm.ReadSnapshot(io.TeeReader(r, h))
+	sum, st, err := fsm.ReadBackup(r)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.staged = st
-	return [32]byte(h.Sum(nil)), st, err
+	return sum, st, err
 }
 
 func (l *lonely) SpreadBackup(context.Context, [32]byte) error { return nil }
