@@ -63,6 +63,9 @@ func (t *transition) command(c *fsmpb.Command) *fsmpb.Result {
 
 // perform dispatches a command. A refusal may leave t half changed.
 func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
+	if err := t.refuseTenant(tenantOf(c)); err != nil {
+		return nil, err
+	}
 	switch op := c.GetOp().(type) {
 	case *fsmpb.Command_InitCluster:
 		return t.initCluster(op.InitCluster)
@@ -98,6 +101,8 @@ func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
 		return t.configureArchive(op.ConfigureArchive)
 	case *fsmpb.Command_AckArchived:
 		return t.ackArchived(op.AckArchived)
+	case *fsmpb.Command_SetReadOnly:
+		return t.setReadOnly(op.SetReadOnly)
 	}
 	return nil, Refusal(CodeInvalid, "unknown command")
 }

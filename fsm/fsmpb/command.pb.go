@@ -150,6 +150,7 @@ type Command struct {
 	//	*Command_PutSecret
 	//	*Command_DeleteSecret
 	//	*Command_ForgetProxies
+	//	*Command_SetReadOnly
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -359,6 +360,15 @@ func (x *Command) GetForgetProxies() *ForgetProxies {
 	return nil
 }
 
+func (x *Command) GetSetReadOnly() *SetReadOnly {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetReadOnly); ok {
+			return x.SetReadOnly
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -431,6 +441,10 @@ type Command_ForgetProxies struct {
 	ForgetProxies *ForgetProxies `protobuf:"bytes,26,opt,name=forget_proxies,json=forgetProxies,proto3,oneof"`
 }
 
+type Command_SetReadOnly struct {
+	SetReadOnly *SetReadOnly `protobuf:"bytes,27,opt,name=set_read_only,json=setReadOnly,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutTenant) isCommand_Op() {}
@@ -464,6 +478,8 @@ func (*Command_PutSecret) isCommand_Op() {}
 func (*Command_DeleteSecret) isCommand_Op() {}
 
 func (*Command_ForgetProxies) isCommand_Op() {}
+
+func (*Command_SetReadOnly) isCommand_Op() {}
 
 // IdempotencyKey makes a retried command apply once. It belongs to the
 // command's subject and tenant.
@@ -1760,6 +1776,60 @@ func (x *AckArchived) GetThroughSeq() uint64 {
 	return 0
 }
 
+// SetReadOnly begins or ends the refusal of all that tenants write. What
+// keeps the cluster going, and the record of its proxies, goes on.
+type SetReadOnly struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReadOnly      bool                   `protobuf:"varint,1,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetReadOnly) Reset() {
+	*x = SetReadOnly{}
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetReadOnly) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetReadOnly) ProtoMessage() {}
+
+func (x *SetReadOnly) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetReadOnly.ProtoReflect.Descriptor instead.
+func (*SetReadOnly) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SetReadOnly) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *SetReadOnly) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type ProxyReport_Connected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fleet         string                 `protobuf:"bytes,1,opt,name=fleet,proto3" json:"fleet,omitempty"`
@@ -1774,7 +1844,7 @@ type ProxyReport_Connected struct {
 
 func (x *ProxyReport_Connected) Reset() {
 	*x = ProxyReport_Connected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1786,7 +1856,7 @@ func (x *ProxyReport_Connected) String() string {
 func (*ProxyReport_Connected) ProtoMessage() {}
 
 func (x *ProxyReport_Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1923,7 @@ type ProxyReport_Disconnected struct {
 
 func (x *ProxyReport_Disconnected) Reset() {
 	*x = ProxyReport_Disconnected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1935,7 @@ func (x *ProxyReport_Disconnected) String() string {
 func (*ProxyReport_Disconnected) ProtoMessage() {}
 
 func (x *ProxyReport_Disconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +1971,7 @@ type ProxyReport_Rejected struct {
 
 func (x *ProxyReport_Rejected) Reset() {
 	*x = ProxyReport_Rejected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +1983,7 @@ func (x *ProxyReport_Rejected) String() string {
 func (*ProxyReport_Rejected) ProtoMessage() {}
 
 func (x *ProxyReport_Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2045,7 @@ type ProxyReport_Recovered struct {
 
 func (x *ProxyReport_Recovered) Reset() {
 	*x = ProxyReport_Recovered{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2057,7 @@ func (x *ProxyReport_Recovered) String() string {
 func (*ProxyReport_Recovered) ProtoMessage() {}
 
 func (x *ProxyReport_Recovered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2095,7 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"N\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x03R\x05stamp\x12/\n" +
-	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\x93\t\n" +
+	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\xd2\t\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12<\n" +
 	"\vidempotency\x18\x02 \x01(\v2\x1a.ecp.fsm.v1.IdempotencyKeyR\vidempotency\x12<\n" +
@@ -2048,7 +2118,8 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\n" +
 	"put_secret\x18\x18 \x01(\v2\x15.ecp.fsm.v1.PutSecretH\x00R\tputSecret\x12?\n" +
 	"\rdelete_secret\x18\x19 \x01(\v2\x18.ecp.fsm.v1.DeleteSecretH\x00R\fdeleteSecret\x12B\n" +
-	"\x0eforget_proxies\x18\x1a \x01(\v2\x19.ecp.fsm.v1.ForgetProxiesH\x00R\rforgetProxiesB\x04\n" +
+	"\x0eforget_proxies\x18\x1a \x01(\v2\x19.ecp.fsm.v1.ForgetProxiesH\x00R\rforgetProxies\x12=\n" +
+	"\rset_read_only\x18\x1b \x01(\v2\x17.ecp.fsm.v1.SetReadOnlyH\x00R\vsetReadOnlyB\x04\n" +
 	"\x02op\"E\n" +
 	"\x0eIdempotencyKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
@@ -2168,7 +2239,10 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\vAckArchived\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1f\n" +
 	"\vthrough_seq\x18\x02 \x01(\x04R\n" +
-	"throughSeqB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"throughSeq\"D\n" +
+	"\vSetReadOnly\x12\x1b\n" +
+	"\tread_only\x18\x01 \x01(\bR\breadOnly\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessageB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_command_proto_rawDescOnce sync.Once
@@ -2183,7 +2257,7 @@ func file_fsm_fsmpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(ChangeFleet_Mode)(0),            // 0: ecp.fsm.v1.ChangeFleet.Mode
 	(*Entry)(nil),                    // 1: ecp.fsm.v1.Entry
@@ -2208,19 +2282,20 @@ var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(*DeleteProxy)(nil),              // 20: ecp.fsm.v1.DeleteProxy
 	(*ConfigureArchive)(nil),         // 21: ecp.fsm.v1.ConfigureArchive
 	(*AckArchived)(nil),              // 22: ecp.fsm.v1.AckArchived
-	nil,                              // 23: ecp.fsm.v1.PutTenant.LabelsEntry
-	nil,                              // 24: ecp.fsm.v1.PutFleet.LabelsEntry
-	(*ProxyReport_Connected)(nil),    // 25: ecp.fsm.v1.ProxyReport.Connected
-	(*ProxyReport_Disconnected)(nil), // 26: ecp.fsm.v1.ProxyReport.Disconnected
-	(*ProxyReport_Rejected)(nil),     // 27: ecp.fsm.v1.ProxyReport.Rejected
-	(*ProxyReport_Recovered)(nil),    // 28: ecp.fsm.v1.ProxyReport.Recovered
-	nil,                              // 29: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	(*Identity)(nil),                 // 30: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),            // 31: ecp.fsm.v1.FleetSettings
-	(*Resource)(nil),                 // 32: ecp.fsm.v1.Resource
-	(*SecretInfo)(nil),               // 33: ecp.fsm.v1.SecretInfo
-	(*ArchiveSettings)(nil),          // 34: ecp.fsm.v1.ArchiveSettings
-	(*Locality)(nil),                 // 35: ecp.fsm.v1.Locality
+	(*SetReadOnly)(nil),              // 23: ecp.fsm.v1.SetReadOnly
+	nil,                              // 24: ecp.fsm.v1.PutTenant.LabelsEntry
+	nil,                              // 25: ecp.fsm.v1.PutFleet.LabelsEntry
+	(*ProxyReport_Connected)(nil),    // 26: ecp.fsm.v1.ProxyReport.Connected
+	(*ProxyReport_Disconnected)(nil), // 27: ecp.fsm.v1.ProxyReport.Disconnected
+	(*ProxyReport_Rejected)(nil),     // 28: ecp.fsm.v1.ProxyReport.Rejected
+	(*ProxyReport_Recovered)(nil),    // 29: ecp.fsm.v1.ProxyReport.Recovered
+	nil,                              // 30: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	(*Identity)(nil),                 // 31: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),            // 32: ecp.fsm.v1.FleetSettings
+	(*Resource)(nil),                 // 33: ecp.fsm.v1.Resource
+	(*SecretInfo)(nil),               // 34: ecp.fsm.v1.SecretInfo
+	(*ArchiveSettings)(nil),          // 35: ecp.fsm.v1.ArchiveSettings
+	(*Locality)(nil),                 // 36: ecp.fsm.v1.Locality
 }
 var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	2,  // 0: ecp.fsm.v1.Entry.commands:type_name -> ecp.fsm.v1.Command
@@ -2242,27 +2317,28 @@ var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	14, // 16: ecp.fsm.v1.Command.put_secret:type_name -> ecp.fsm.v1.PutSecret
 	15, // 17: ecp.fsm.v1.Command.delete_secret:type_name -> ecp.fsm.v1.DeleteSecret
 	19, // 18: ecp.fsm.v1.Command.forget_proxies:type_name -> ecp.fsm.v1.ForgetProxies
-	30, // 19: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
-	23, // 20: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
-	24, // 21: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
-	31, // 22: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
-	0,  // 23: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
-	32, // 24: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
-	10, // 25: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
-	33, // 26: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
-	17, // 27: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
-	25, // 28: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
-	26, // 29: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
-	27, // 30: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
-	28, // 31: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
-	34, // 32: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	35, // 33: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
-	29, // 34: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	23, // 19: ecp.fsm.v1.Command.set_read_only:type_name -> ecp.fsm.v1.SetReadOnly
+	31, // 20: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
+	24, // 21: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
+	25, // 22: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
+	32, // 23: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
+	0,  // 24: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
+	33, // 25: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
+	10, // 26: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
+	34, // 27: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
+	17, // 28: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
+	26, // 29: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
+	27, // 30: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
+	28, // 31: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
+	29, // 32: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
+	35, // 33: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	36, // 34: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
+	30, // 35: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_command_proto_init() }
@@ -2289,6 +2365,7 @@ func file_fsm_fsmpb_command_proto_init() {
 		(*Command_PutSecret)(nil),
 		(*Command_DeleteSecret)(nil),
 		(*Command_ForgetProxies)(nil),
+		(*Command_SetReadOnly)(nil),
 	}
 	file_fsm_fsmpb_command_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_fsmpb_command_proto_msgTypes[10].OneofWrappers = []any{}
@@ -2304,7 +2381,7 @@ func file_fsm_fsmpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_command_proto_rawDesc), len(file_fsm_fsmpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -57,6 +57,7 @@ type Event struct {
 	//	*Event_ArchiveConfigured
 	//	*Event_SecretPut
 	//	*Event_SecretDeleted
+	//	*Event_ReadOnlySet
 	Data isEvent_Data `protobuf_oneof:"data"`
 	// Content for the archive, not part of data: the upserted resources of a
 	// revision.
@@ -306,6 +307,15 @@ func (x *Event) GetSecretDeleted() *SecretDeleted {
 	return nil
 }
 
+func (x *Event) GetReadOnlySet() *ReadOnlySet {
+	if x != nil {
+		if x, ok := x.Data.(*Event_ReadOnlySet); ok {
+			return x.ReadOnlySet
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetResources() []*Resource {
 	if x != nil {
 		return x.Resources
@@ -394,6 +404,10 @@ type Event_SecretDeleted struct {
 	SecretDeleted *SecretDeleted `protobuf:"bytes,36,opt,name=secret_deleted,json=secretDeleted,proto3,oneof"`
 }
 
+type Event_ReadOnlySet struct {
+	ReadOnlySet *ReadOnlySet `protobuf:"bytes,37,opt,name=read_only_set,json=readOnlySet,proto3,oneof"`
+}
+
 func (*Event_ClusterInitialized) isEvent_Data() {}
 
 func (*Event_TenantPut) isEvent_Data() {}
@@ -427,6 +441,8 @@ func (*Event_ArchiveConfigured) isEvent_Data() {}
 func (*Event_SecretPut) isEvent_Data() {}
 
 func (*Event_SecretDeleted) isEvent_Data() {}
+
+func (*Event_ReadOnlySet) isEvent_Data() {}
 
 type ClusterInitialized struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1353,12 +1369,64 @@ func (x *ArchiveConfigured) GetSettings() *ArchiveSettings {
 	return nil
 }
 
+type ReadOnlySet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReadOnly      bool                   `protobuf:"varint,1,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadOnlySet) Reset() {
+	*x = ReadOnlySet{}
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadOnlySet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadOnlySet) ProtoMessage() {}
+
+func (x *ReadOnlySet) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadOnlySet.ProtoReflect.Descriptor instead.
+func (*ReadOnlySet) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReadOnlySet) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *ReadOnlySet) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_fsm_fsmpb_event_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\n" +
 	"\x15fsm/fsmpb/event.proto\x12\n" +
-	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\x89\v\n" +
+	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\xc8\v\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
@@ -1386,7 +1454,8 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\x12archive_configured\x18\" \x01(\v2\x1d.ecp.fsm.v1.ArchiveConfiguredH\x00R\x11archiveConfigured\x126\n" +
 	"\n" +
 	"secret_put\x18# \x01(\v2\x15.ecp.fsm.v1.SecretPutH\x00R\tsecretPut\x12B\n" +
-	"\x0esecret_deleted\x18$ \x01(\v2\x19.ecp.fsm.v1.SecretDeletedH\x00R\rsecretDeleted\x122\n" +
+	"\x0esecret_deleted\x18$ \x01(\v2\x19.ecp.fsm.v1.SecretDeletedH\x00R\rsecretDeleted\x12=\n" +
+	"\rread_only_set\x18% \x01(\v2\x17.ecp.fsm.v1.ReadOnlySetH\x00R\vreadOnlySet\x122\n" +
 	"\tresources\x18< \x03(\v2\x14.ecp.fsm.v1.ResourceR\tresources\x12\x1c\n" +
 	"\tendpoints\x18= \x01(\fR\tendpointsB\x06\n" +
 	"\x04data\"F\n" +
@@ -1457,7 +1526,10 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"rejections\x18\x04 \x03(\v2\x15.ecp.fsm.v1.RejectionR\n" +
 	"rejections\"L\n" +
 	"\x11ArchiveConfigured\x127\n" +
-	"\bsettings\x18\x01 \x01(\v2\x1b.ecp.fsm.v1.ArchiveSettingsR\bsettingsB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\bsettings\x18\x01 \x01(\v2\x1b.ecp.fsm.v1.ArchiveSettingsR\bsettings\"D\n" +
+	"\vReadOnlySet\x12\x1b\n" +
+	"\tread_only\x18\x01 \x01(\bR\breadOnly\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessageB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_event_proto_rawDescOnce sync.Once
@@ -1471,7 +1543,7 @@ func file_fsm_fsmpb_event_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_event_proto_rawDescData
 }
 
-var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: ecp.fsm.v1.Event
 	(*ClusterInitialized)(nil), // 1: ecp.fsm.v1.ClusterInitialized
@@ -1491,18 +1563,19 @@ var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*ProxyDeleted)(nil),       // 15: ecp.fsm.v1.ProxyDeleted
 	(*ProxyCollapsed)(nil),     // 16: ecp.fsm.v1.ProxyCollapsed
 	(*ArchiveConfigured)(nil),  // 17: ecp.fsm.v1.ArchiveConfigured
-	nil,                        // 18: ecp.fsm.v1.TenantPut.LabelsEntry
-	nil,                        // 19: ecp.fsm.v1.FleetPut.LabelsEntry
-	nil,                        // 20: ecp.fsm.v1.ProxyConnected.LabelsEntry
-	(*Resource)(nil),           // 21: ecp.fsm.v1.Resource
-	(*Identity)(nil),           // 22: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),      // 23: ecp.fsm.v1.FleetSettings
-	(*Change)(nil),             // 24: ecp.fsm.v1.Change
-	(*SecretInfo)(nil),         // 25: ecp.fsm.v1.SecretInfo
-	(*Stream)(nil),             // 26: ecp.fsm.v1.Stream
-	(*Locality)(nil),           // 27: ecp.fsm.v1.Locality
-	(*Rejection)(nil),          // 28: ecp.fsm.v1.Rejection
-	(*ArchiveSettings)(nil),    // 29: ecp.fsm.v1.ArchiveSettings
+	(*ReadOnlySet)(nil),        // 18: ecp.fsm.v1.ReadOnlySet
+	nil,                        // 19: ecp.fsm.v1.TenantPut.LabelsEntry
+	nil,                        // 20: ecp.fsm.v1.FleetPut.LabelsEntry
+	nil,                        // 21: ecp.fsm.v1.ProxyConnected.LabelsEntry
+	(*Resource)(nil),           // 22: ecp.fsm.v1.Resource
+	(*Identity)(nil),           // 23: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),      // 24: ecp.fsm.v1.FleetSettings
+	(*Change)(nil),             // 25: ecp.fsm.v1.Change
+	(*SecretInfo)(nil),         // 26: ecp.fsm.v1.SecretInfo
+	(*Stream)(nil),             // 27: ecp.fsm.v1.Stream
+	(*Locality)(nil),           // 28: ecp.fsm.v1.Locality
+	(*Rejection)(nil),          // 29: ecp.fsm.v1.Rejection
+	(*ArchiveSettings)(nil),    // 30: ecp.fsm.v1.ArchiveSettings
 }
 var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Event.cluster_initialized:type_name -> ecp.fsm.v1.ClusterInitialized
@@ -1522,25 +1595,26 @@ var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	17, // 14: ecp.fsm.v1.Event.archive_configured:type_name -> ecp.fsm.v1.ArchiveConfigured
 	9,  // 15: ecp.fsm.v1.Event.secret_put:type_name -> ecp.fsm.v1.SecretPut
 	10, // 16: ecp.fsm.v1.Event.secret_deleted:type_name -> ecp.fsm.v1.SecretDeleted
-	21, // 17: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
-	22, // 18: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
-	18, // 19: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
-	19, // 20: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
-	23, // 21: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
-	24, // 22: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
-	25, // 23: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
-	26, // 24: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
-	27, // 25: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
-	20, // 26: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
-	26, // 27: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
-	28, // 28: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
-	28, // 29: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
-	29, // 30: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	18, // 17: ecp.fsm.v1.Event.read_only_set:type_name -> ecp.fsm.v1.ReadOnlySet
+	22, // 18: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
+	23, // 19: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
+	19, // 20: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
+	20, // 21: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
+	24, // 22: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
+	25, // 23: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
+	26, // 24: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
+	27, // 25: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
+	28, // 26: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
+	21, // 27: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
+	27, // 28: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
+	29, // 29: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
+	29, // 30: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
+	30, // 31: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_event_proto_init() }
@@ -1567,6 +1641,7 @@ func file_fsm_fsmpb_event_proto_init() {
 		(*Event_ArchiveConfigured)(nil),
 		(*Event_SecretPut)(nil),
 		(*Event_SecretDeleted)(nil),
+		(*Event_ReadOnlySet)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1574,7 +1649,7 @@ func file_fsm_fsmpb_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_event_proto_rawDesc), len(file_fsm_fsmpb_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
