@@ -133,6 +133,8 @@ func routes() []Route {
 		},
 
 		{get, clusterPath, "getCluster", PermView, KindPlain, reading, read(getCluster)},
+		{get, clusterPath + "/read-only", "getReadOnly", PermView, KindPlain, reading, read(getReadOnly)},
+		{put, clusterPath + "/read-only", "putReadOnly", PermCluster, KindPlain, nil, (*Server).putReadOnly},
 		{post, clusterPath + "/leader", "transferLeader", PermCluster, KindPlain, nil, (*Server).transferLeader},
 		{del, clusterPath + "/nodes/{node}", "removeNode", PermCluster, KindPlain, nil, (*Server).removeNode},
 		{
