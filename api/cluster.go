@@ -23,6 +23,9 @@ func getCluster(s *Server, c *call, st *fsm.State) (any, error) {
 	out.Archive = wire.ArchiveStatus{
 		State: wire.ArchiveOff, LastSeq: st.Seq(), ArchivedSeq: st.ArchivedSeq(), OutboxBytes: st.OutboxBytes(),
 	}
+	if now := st.ReadOnly(); now != nil {
+		out.ReadOnly = new(readOnlyJSON(now))
+	}
 	if s.deps.Archive != nil {
 		out.Archive.State, out.Archive.Reason = s.deps.Archive()
 	}

@@ -143,6 +143,7 @@ func TestClusterErrors(t *testing.T) {
 		{fsm.Refusal(fsm.CodeNotLeader, "x"), wire.CodeNotLeader},
 		{fsm.Refusal(fsm.CodeUnavailable, "x"), wire.CodeUnavailable},
 		{fsm.Refusal(fsm.CodeOutboxFull, "x"), wire.CodeOutboxFull},
+		{fsm.Refusal(fsm.CodeReadOnly, "x"), wire.CodeReadOnly},
 		{fsm.Refusal(fsm.CodeEpochChanged, "x"), wire.CodeEpochChanged},
 		{fsm.Refusal("storage_full", "x"), wire.CodeStorageFull},
 		{fsm.Refusal(fsm.CodeTimeout, "x"), wire.CodeTimeout},

@@ -142,6 +142,8 @@ func routes() []Route {
 			[]string{"dry_run", "from_cluster"},
 			(*Server).putSnapshot,
 		},
+		{get, clusterPath + "/read-only", "getReadOnly", PermView, KindPlain, reading, read(getReadOnly)},
+		{put, clusterPath + "/read-only", "putReadOnly", PermCluster, KindPlain, nil, (*Server).putReadOnly},
 		{post, clusterPath + "/leader", "transferLeader", PermCluster, KindPlain, nil, (*Server).transferLeader},
 		{del, clusterPath + "/nodes/{node}", "removeNode", PermCluster, KindPlain, nil, (*Server).removeNode},
 		{

@@ -32,6 +32,7 @@ func (s *Server) getSnapshot(c *call) (*answer, error) {
 	}
 	c.bound(snapshotLimit)
 	c.index = st.Index()
+	st = st.WithoutReadOnly()
 	measure := &measure{}
 	sum := sha256.New()
 	if err := st.WriteSnapshot(io.MultiWriter(sum, measure)); err != nil {

@@ -16,6 +16,7 @@ const snapshotPath = "/api/v1/cluster/snapshot"
 // TestBackup: the head of a backup says what its bytes are.
 func TestBackup(t *testing.T) {
 	r := newRig(t).withFleet()
+	r.put("/api/v1/cluster/read-only", `{"read_only": true}`)
 	got := r.get(snapshotPath)
 	if got.status != 200 || got.header.Get("Content-Type") != wire.MediaSnapshot {
 		t.Fatalf("%d %v", got.status, got.header)
@@ -34,6 +35,9 @@ func TestBackup(t *testing.T) {
 	st, err := fsm.ReadSnapshot(bytes.NewReader(got.raw))
 	if err != nil || st.Index() != r.ledger.state().Index() {
 		t.Fatal(err)
+	}
+	if r.ledger.state().ReadOnly() == nil || st.ReadOnly() != nil {
+		t.Error("what is taken up from the backup is read-only")
 	}
 	r.get(snapshotPath+"?min_index=x").refused(wire.CodeInvalidParameter, "query.min_index")
 }

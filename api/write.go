@@ -107,7 +107,8 @@ func statusOf(r *fsmpb.Result) int {
 }
 
 // tryOut applies a command to a state that holds every acknowledged write and
-// throws the outcome away.
+// throws the outcome away. Also while the cluster is read-only: nothing is
+// written.
 func (s *Server) tryOut(c *call, command *fsmpb.Command) (before, after *fsm.State, r *fsmpb.Result, err error) {
 	command.By = c.subject.Name
 	before, err = s.confirmed(c.ctx)
@@ -116,6 +117,6 @@ func (s *Server) tryOut(c *call, command *fsmpb.Command) (before, after *fsm.Sta
 	}
 	c.index = before.Index()
 	entry := &fsmpb.Entry{Stamp: before.Stamp(), Commands: []*fsmpb.Command{command}}
-	after, results, _ := before.Apply(before.Index()+1, entry)
+	after, results, _ := before.WithoutReadOnly().Apply(before.Index()+1, entry)
 	return before, after, results[0], fsm.ResultError(results[0])
 }

@@ -46,7 +46,7 @@ type collector struct{ n *Node }
 
 // The descriptions never change.
 type descs struct {
-	leader, state, term, commit, applied, lastContact, writes, writeSeconds, nodes, gossip, ready *prometheus.Desc
+	leader, state, term, commit, applied, lastContact, writes, writeSeconds, nodes, gossip, ready, readOnly *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -65,6 +65,7 @@ func newDescs() descs {
 		nodes:        d("ecp_cluster_nodes", "Servers in the Raft configuration.", "role"),
 		gossip:       d("ecp_cluster_gossip_members", "Nodes that gossip believes to be alive."),
 		ready:        d("ecp_cluster_ready", "1 once the node has caught up after its start."),
+		readOnly:     d("ecp_read_only", "1 while the cluster refuses what tenants write."),
 	}
 }
 
@@ -72,7 +73,7 @@ func newDescs() descs {
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	d := &c.n.descs
 	for _, x := range []*prometheus.Desc{
-		d.leader, d.state, d.term, d.commit, d.applied, d.lastContact, d.writes, d.writeSeconds, d.nodes, d.gossip, d.ready,
+		d.leader, d.state, d.term, d.commit, d.applied, d.lastContact, d.writes, d.writeSeconds, d.nodes, d.gossip, d.ready, d.readOnly,
 	} {
 		ch <- x
 	}
@@ -99,6 +100,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	d := &c.n.descs
 	gauge(d.ready, one(c.n.ready.Load()))
+	gauge(d.readOnly, one(c.n.State().ReadOnly() != nil))
 	rt := c.n.rt.Load()
 	if rt == nil {
 		return

@@ -71,6 +71,9 @@ func (t *transition) command(c *fsmpb.Command) *fsmpb.Result {
 
 // perform dispatches a command. A refusal may leave t half changed.
 func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
+	if err := t.refuseTenant(tenantOf(c)); err != nil {
+		return nil, err
+	}
 	switch op := c.GetOp().(type) {
 	case *fsmpb.Command_InitCluster:
 		return t.initCluster(op.InitCluster)
@@ -108,6 +111,8 @@ func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
 		return t.ackArchived(op.AckArchived)
 	case *fsmpb.Command_RestoreState:
 		return t.restoreState(op.RestoreState)
+	case *fsmpb.Command_SetReadOnly:
+		return t.setReadOnly(op.SetReadOnly)
 	}
 	return nil, Refusal(CodeInvalid, "unknown command")
 }

@@ -139,6 +139,8 @@ func TestFullOutboxBlocksConfigurationOnly(t *testing.T) {
 	} {
 		m.refused(fsm.CodeOutboxFull, keyed(c, "k", "r"))
 	}
+	m.ok(readOnly(true, "also then"))
+	m.ok(readOnly(false, ""))
 	m.ok(report("n1", 1, 3, connected("default", "p", 1, "a")))
 	if kinds(m.events) != "proxy_connected;" {
 		t.Fatalf("events %s", kinds(m.events))

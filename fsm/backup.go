@@ -36,6 +36,8 @@ func (t *transition) restoreState(c *fsmpb.RestoreState) (*fsmpb.Result, *Error)
 	switch {
 	case t.identity == nil:
 		return nil, Refusal(CodeInvalid, "the cluster has no identity yet")
+	case t.readOnly != nil:
+		return nil, Refusal(CodeReadOnly, "%s", ReadOnlyReason(t.readOnly))
 	case c.GetEpoch() == "":
 		return nil, Refusal(CodeInvalid, "a restore needs an epoch")
 	}

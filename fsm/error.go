@@ -29,6 +29,7 @@ const (
 	CodeProxyConnected      Code = "proxy_connected"
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"
 	CodeOutboxFull          Code = "outbox_full"
+	CodeReadOnly            Code = "read_only"
 	CodeEpochChanged        Code = "epoch_changed"
 )
 

@@ -132,6 +132,12 @@ func deleteSecret(name string) *fsmpb.Command {
 	}}
 }
 
+func readOnly(on bool, message string) *fsmpb.Command {
+	return &fsmpb.Command{By: "ann", Op: &fsmpb.Command_SetReadOnly{
+		SetReadOnly: &fsmpb.SetReadOnly{ReadOnly: on, Message: message},
+	}}
+}
+
 func resource(url, name, body string) *fsmpb.Resource {
 	return &fsmpb.Resource{TypeUrl: url, Name: name, Body: []byte(body), Hash: fsm.ResourceHash([]byte(body), nil, 0)}
 }

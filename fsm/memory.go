@@ -64,7 +64,7 @@ func (m *memory) recall(tenant string, c *fsmpb.Command) *fsmpb.Result {
 // refused because of what was asked and not because of a passing state.
 func remembers(r *fsmpb.Result) bool {
 	switch Code(r.Code) {
-	case CodeOutboxFull, CodeIdempotencyMismatch:
+	case CodeOutboxFull, CodeReadOnly, CodeIdempotencyMismatch:
 		return false
 	}
 	return true

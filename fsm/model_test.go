@@ -24,6 +24,7 @@ type model struct {
 	secrets   map[string]string              // "tenant/name": sealed
 	streams   map[string]map[string]bool     // "tenant/proxy": "node/start/number"
 	events    int
+	readOnly  bool
 }
 
 func newModel() *model {
@@ -59,6 +60,19 @@ func (m *model) owned(tenant string) bool {
 
 // apply returns the code that the command should answer.
 func (m *model) apply(c *fsmpb.Command) fsm.Code {
+	switch op := c.Op.(type) {
+	case *fsmpb.Command_SetReadOnly:
+		if op.SetReadOnly.ReadOnly != m.readOnly {
+			m.events++
+		}
+		m.readOnly = op.SetReadOnly.ReadOnly
+		return ""
+	case *fsmpb.Command_ForgetProxies, *fsmpb.Command_ReportProxies:
+	default:
+		if m.readOnly {
+			return fsm.CodeReadOnly
+		}
+	}
 	switch op := c.Op.(type) {
 	case *fsmpb.Command_PutTenant:
 		if !m.tenants[op.PutTenant.Name] {
@@ -257,6 +271,9 @@ func (m *model) same(t *rapid.T, s *fsm.State) {
 	if got != want {
 		t.Fatalf("fleets, endpoints, secrets, proxies: %v, want %v", got, want)
 	}
+	if (s.ReadOnly() != nil) != m.readOnly {
+		t.Fatalf("read-only %v, want %v", s.ReadOnly(), m.readOnly)
+	}
 	if s.Seq() != uint64(m.events) {
 		t.Fatalf("%d events, want %d", s.Seq(), m.events)
 	}
@@ -285,7 +302,7 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	tenant := pick("tenant", "default", "acme")
 	fleet := pick("fleet", "a", "ab")
-	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report", "forget") {
+	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report", "forget", "read-only") {
 	case "tenant":
 		return putTenant(tenant)
 	case "drop tenant":
@@ -312,6 +329,8 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 		return c
 	case "forget":
 		return forget(1<<62, 1000)
+	case "read-only": // more often off than on
+		return readOnly(rapid.IntRange(0, 2).Draw(t, "on") == 0, "why")
 	case "report":
 		stream := rapid.Uint64Range(0, 3).Draw(t, "stream")
 		r := disconnected(tenant, pick("proxy", "p", "q"), stream)

@@ -187,7 +187,7 @@ func (b *builder) header(h *fsmpb.Header) error {
 	}
 	s := b.s
 	s.level, s.index, s.stamp, s.identity = h.FeatureLevel, h.Index, h.Stamp, h.Identity
-	s.outbox.seq, s.outbox.archived = h.Seq, h.ArchivedSeq
+	s.outbox.seq, s.outbox.archived, s.readOnly = h.Seq, h.ArchivedSeq, h.ReadOnly
 	if h.Archive != nil {
 		s.outbox.settings = h.Archive
 	}

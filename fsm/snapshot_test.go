@@ -28,6 +28,8 @@ func populated(t testing.TB) *machine {
 	m.ok(c)
 	m.ok(rollback("edge", 1))
 	m.ok(putEndpoints("web", "x"))
+	m.ok(readOnly(true, "a move"))
+	m.ok(readOnly(false, ""))
 	for i := range uint64(30) {
 		m.ok(report("n1", 1, i+1, connected("default", fmt.Sprint("p", i), i, "edge"), rejected(fmt.Sprint("p", i), i, fsm.TypeCluster, "bad")))
 	}

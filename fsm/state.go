@@ -34,6 +34,8 @@ type State struct {
 
 	outbox outbox
 	memory memory
+
+	readOnly *fsmpb.ReadOnly // nil while tenants may write
 }
 
 // New returns the empty state: the default tenant and nothing else.

@@ -48,3 +48,17 @@ func (c *Client) UndrainNode(ctx context.Context, node string) (*wire.NodeDraini
 	err := c.write(ctx, http.MethodDelete, pathOf("cluster", "nodes", node, "drain"), nil, nil, &out)
 	return orNil(&out, err)
 }
+
+// ReadOnly says whether the cluster refuses what tenants write.
+func (c *Client) ReadOnly(ctx context.Context) (*wire.ReadOnly, error) {
+	var out wire.ReadOnly
+	err := c.get(ctx, pathOf("cluster", "read-only"), nil, &out)
+	return orNil(&out, err)
+}
+
+// SetReadOnly has the cluster refuse what tenants write, or let it pass again.
+func (c *Client) SetReadOnly(ctx context.Context, in wire.ReadOnlySet) (*wire.ReadOnly, error) {
+	var out wire.ReadOnly
+	err := c.write(ctx, http.MethodPut, pathOf("cluster", "read-only"), nil, in, &out)
+	return orNil(&out, err)
+}

@@ -103,6 +103,9 @@ func judge(ctx context.Context, r *request, err error, round int) verdict {
 
 func judgeAnswer(writes bool, e *Error, round int) verdict {
 	switch {
+	case e.Code == wire.CodeReadOnly:
+		// For as long as an operator likes; an attempt before it may have passed.
+		return verdict{final: true}
 	case mayComeBack(e):
 		return verdict{after: max(e.retryAfter, 0)}
 	case e.Status == http.StatusInternalServerError:

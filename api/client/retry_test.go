@@ -220,6 +220,31 @@ func TestARefusalIsFinal(t *testing.T) {
 	}
 }
 
+// Read-only lasts as long as an operator likes: nobody waits for its end. A
+// write before it may still have passed.
+func TestReadOnlyIsFinal(t *testing.T) {
+	for _, breaks := range []bool{false, true} {
+		url, rec := serve(t, func(w http.ResponseWriter, _ *http.Request, n int) {
+			if breaks && n == 1 {
+				hangUp(w)
+				return
+			}
+			refuse(w, wire.CodeReadOnly, "5")
+		})
+		_, err := newClient(t, Options{Servers: []string{url, url}}).Change(t.Context(), "edge", wire.ChangeSet{}, ChangeOptions{})
+		if CodeOf(err) != wire.CodeReadOnly || errors.Is(err, ErrOutcomeUnknown) != breaks {
+			t.Errorf("broken %v: error is %v", breaks, err)
+		}
+		want := 1
+		if breaks {
+			want = 2
+		}
+		if len(rec.all()) != want {
+			t.Errorf("broken %v: asked %d times, want %d", breaks, len(rec.all()), want)
+		}
+	}
+}
+
 func TestADefectIsNotAskedForEver(t *testing.T) {
 	url, rec := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 		refuse(w, wire.CodeInternal, "")

@@ -325,6 +325,18 @@ func TestEveryOperation(t *testing.T) {
 	if cl.ID != "c1" || cl.Index != c.Index() {
 		t.Errorf("cluster is %+v, the client is at %d", cl, c.Index())
 	}
+	on, err := c.SetReadOnly(ctx, wire.ReadOnlySet{ReadOnly: true, Message: "why"})
+	must(err)
+	is, err := c.ReadOnly(ctx)
+	must(err)
+	if !on.ReadOnly || on.Index == 0 || is.Index != on.Index || is.Message != "why" {
+		t.Errorf("turned on: %+v, then %+v", on, is)
+	}
+	off, err := c.SetReadOnly(ctx, wire.ReadOnlySet{})
+	must(err)
+	if off.ReadOnly {
+		t.Errorf("turned off: %+v", off)
+	}
 	_, err = c.TransferLeader(ctx, "n1")
 	must(err)
 	if _, err := c.RemoveNode(ctx, "n9"); err != nil && client.CodeOf(err) != wire.CodeNodeNotFound {

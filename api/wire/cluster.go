@@ -24,6 +24,8 @@ type Cluster struct {
 	Index   uint64        `json:"index"`
 	Nodes   []Node        `json:"nodes"`
 	Archive ArchiveStatus `json:"archive"`
+	// ReadOnly is there while the cluster is read-only.
+	ReadOnly *ReadOnly `json:"read_only,omitempty"`
 }
 
 // Node is one member of the control plane cluster.
@@ -162,4 +164,23 @@ type RestoredFrom struct {
 	Epoch   string `json:"epoch"`
 	Index   uint64 `json:"index"`
 	Seq     uint64 `json:"seq"`
+}
+
+// ReadOnlySet begins or ends the refusal of all that tenants write.
+type ReadOnlySet struct {
+	ReadOnly bool   `json:"read_only"`
+	Message  string `json:"message,omitempty"`
+}
+
+// ReadOnly says whether the cluster refuses what tenants write.
+type ReadOnly struct {
+	ReadOnly bool `json:"read_only"`
+	// Index is the log index at which it took effect: no later write of a
+	// tenant is applied. In the answer to the end of it: the index from which
+	// on writes pass.
+	Index uint64 `json:"index,omitempty"`
+	// Since, By and Message are there while it is read-only.
+	Since   *time.Time `json:"since,omitempty"`
+	By      string     `json:"by,omitempty"`
+	Message string     `json:"message,omitempty"`
 }

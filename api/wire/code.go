@@ -57,6 +57,7 @@ const (
 // Codes of a cluster that cannot answer now.
 const (
 	CodeOutboxFull         Code = "outbox_full"         // not applied; the archive lags beyond its bound
+	CodeReadOnly           Code = "read_only"           // not applied; an operator has the cluster refuse writes
 	CodeNoLeader           Code = "no_leader"           // not applied; retry
 	CodeNotLeader          Code = "not_leader"          // not applied; retry
 	CodeUnavailable        Code = "unavailable"         // not applied; retry
@@ -98,7 +99,7 @@ func (c Code) Status() int {
 		return http.StatusUnsupportedMediaType
 	case CodeIdempotencyMismatch:
 		return http.StatusUnprocessableEntity
-	case CodeOutboxFull, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeSecretsDisabled, CodeArchiveUnavailable:
+	case CodeOutboxFull, CodeReadOnly, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeSecretsDisabled, CodeArchiveUnavailable:
 		return http.StatusServiceUnavailable
 	case CodeOutcomeUnknown:
 		return http.StatusGatewayTimeout

@@ -17,11 +17,12 @@ func (a *app) clusterCommand() *cobra.Command {
 	})
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Show the control plane's own nodes, move its leadership, drain or remove a node",
+		Short: "Show the control plane's own nodes, move its leadership, drain or remove a node, refuse writes",
 		Example: `  ecpctl cluster
   ecpctl cluster transfer cp-1
   ecpctl cluster drain cp-2 --wait
-  ecpctl cluster remove cp-4`,
+  ecpctl cluster remove cp-4
+  ecpctl cluster read-only on -m "moving the database"`,
 		Args: cobra.NoArgs,
 		RunE: show,
 	}
@@ -38,6 +39,7 @@ func (a *app) clusterCommand() *cobra.Command {
 		a.clusterRemove(),
 		a.clusterDrain(),
 		a.clusterUndrain(),
+		a.clusterReadOnly(),
 	)
 	return cmd
 }
@@ -50,6 +52,9 @@ func (a *app) cluster(ctx context.Context, c *client.Client) error {
 	return a.show(cl, func(t *table) {
 		t.line("cluster %s, leader %s, term %d, index %d", clean(cl.ID), clean(cmp.Or(cl.Leader, "unknown")), cl.Term, cl.Index)
 		t.line("archive %s", archive(cl.Archive))
+		if cl.ReadOnly != nil {
+			t.line("%s", readOnly(*cl.ReadOnly))
+		}
 		t.line("")
 		t.row("NODE", "ROLE", "LEADER", "HEALTH", "APPLIED", "STREAMS", "ADDRESS", "ZONE", "BUILD")
 		for _, n := range cl.Nodes {

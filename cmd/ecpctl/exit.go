@@ -105,6 +105,8 @@ func hintFor(err error, code int) string {
 		return "A token is given by --token or ECP_TOKEN; \"ecpctl token create\" makes one."
 	case client.CodeOf(err) == wire.CodeWouldEmpty:
 		return "Should it be so, repeat it with --force."
+	case client.CodeOf(err) == wire.CodeReadOnly:
+		return `"ecpctl cluster read-only off" lets writes pass again.`
 	case errors.Is(err, client.ErrOutcomeUnknown):
 		return "See what is there (\"ecpctl get\", \"ecpctl history\") before you repeat it."
 	case isDial(err):

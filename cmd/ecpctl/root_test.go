@@ -126,6 +126,7 @@ func TestMisuseExitsWithTwo(t *testing.T) {
 		"endpoints put web 1.2.3.4:0":   "no port from 1 to 65535",
 		"endpoints put -f x web":        "either files or a service",
 		"cluster drain x --within -1s":  "must not be negative",
+		"cluster read-only perhaps":     `takes no argument, there is "perhaps"`,
 		"secrets put x":                 "--cert and --key",
 		"secrets put -f x y":            "either -f or a name",
 		"create tenant a --label x":     "is not name=value",

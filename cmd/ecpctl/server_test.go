@@ -234,6 +234,13 @@ func TestATour(t *testing.T) {
 		prints("cluster c1, leader cp-0, term 2", "archive off", "cp-0", "unhealthy: no heartbeat")
 	ecpctl(t, s, "", "cluster", "transfer").exits(exitDone).prints("the leader is cp-0")
 	ecpctl(t, s, "", "cluster", "remove", "cp-1").exits(exitDone).prints("node cp-1 removed")
+	ecpctl(t, s, "", "cluster", "read-only").exits(exitDone).prints("writes are allowed")
+	ecpctl(t, s, "", "cluster", "read-only", "on", "-m", "a move").exits(exitDone).prints("read-only since 20", "Z by anonymous: a move (index ")
+	ecpctl(t, s, "", "cluster").exits(exitDone).prints("read-only since 20", "by anonymous: a move (index ")
+	ecpctl(t, s, "", "--timeout", "1m", "create", "tenant", "late").exits(exitFailed).
+		complains("read_only: the cluster is read-only since 20", "by anonymous: a move", "ecpctl cluster read-only off")
+	ecpctl(t, s, "", "cluster", "read-only", "off").exits(exitDone).prints("writes are allowed")
+	ecpctl(t, s, "", "create", "tenant", "late").exits(exitDone)
 	ecpctl(t, s, "", "version").exits(exitDone).prints("node", "abc")
 	ecpctl(t, "http://127.0.0.1:1,"+s, "", "--strong", "get", "fleets").exits(exitDone)
 }

@@ -136,6 +136,9 @@ func (s *server) parts() []wire.Part {
 	out := []wire.Part{{
 		Name: "cluster", OK: health.Ready, Degraded: len(health.Reasons) > 0, Reason: strings.Join(health.Reasons, "; "),
 	}}
+	if now := s.cluster.State().ReadOnly(); now != nil {
+		out = append(out, wire.Part{Name: "writes", OK: true, Degraded: true, Reason: fsm.ReadOnlyReason(now)})
+	}
 	if s.cluster.Stale() {
 		out = append(out, wire.Part{Name: "xds", OK: true, Degraded: true, Reason: fmt.Sprintf(
 			"proxies are served the last committed state on this disk, index %d, which may be stale", s.cluster.State().Index())})

@@ -58,6 +58,7 @@ type Event struct {
 	//	*Event_SecretPut
 	//	*Event_SecretDeleted
 	//	*Event_StateRestored
+	//	*Event_ReadOnlySet
 	Data isEvent_Data `protobuf_oneof:"data"`
 	// Content for the archive, not part of data: the upserted resources of a
 	// revision.
@@ -316,6 +317,15 @@ func (x *Event) GetStateRestored() *StateRestored {
 	return nil
 }
 
+func (x *Event) GetReadOnlySet() *ReadOnlySet {
+	if x != nil {
+		if x, ok := x.Data.(*Event_ReadOnlySet); ok {
+			return x.ReadOnlySet
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetResources() []*Resource {
 	if x != nil {
 		return x.Resources
@@ -408,6 +418,10 @@ type Event_StateRestored struct {
 	StateRestored *StateRestored `protobuf:"bytes,45,opt,name=state_restored,json=stateRestored,proto3,oneof"`
 }
 
+type Event_ReadOnlySet struct {
+	ReadOnlySet *ReadOnlySet `protobuf:"bytes,37,opt,name=read_only_set,json=readOnlySet,proto3,oneof"`
+}
+
 func (*Event_ClusterInitialized) isEvent_Data() {}
 
 func (*Event_TenantPut) isEvent_Data() {}
@@ -443,6 +457,8 @@ func (*Event_SecretPut) isEvent_Data() {}
 func (*Event_SecretDeleted) isEvent_Data() {}
 
 func (*Event_StateRestored) isEvent_Data() {}
+
+func (*Event_ReadOnlySet) isEvent_Data() {}
 
 type ClusterInitialized struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1449,12 +1465,64 @@ func (x *StateRestored) GetSha256() string {
 	return ""
 }
 
+type ReadOnlySet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReadOnly      bool                   `protobuf:"varint,1,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadOnlySet) Reset() {
+	*x = ReadOnlySet{}
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadOnlySet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadOnlySet) ProtoMessage() {}
+
+func (x *ReadOnlySet) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadOnlySet.ProtoReflect.Descriptor instead.
+func (*ReadOnlySet) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReadOnlySet) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *ReadOnlySet) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_fsm_fsmpb_event_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\n" +
 	"\x15fsm/fsmpb/event.proto\x12\n" +
-	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\xcd\v\n" +
+	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\x8c\f\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
@@ -1483,7 +1551,8 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\n" +
 	"secret_put\x18# \x01(\v2\x15.ecp.fsm.v1.SecretPutH\x00R\tsecretPut\x12B\n" +
 	"\x0esecret_deleted\x18$ \x01(\v2\x19.ecp.fsm.v1.SecretDeletedH\x00R\rsecretDeleted\x12B\n" +
-	"\x0estate_restored\x18- \x01(\v2\x19.ecp.fsm.v1.StateRestoredH\x00R\rstateRestored\x122\n" +
+	"\x0estate_restored\x18- \x01(\v2\x19.ecp.fsm.v1.StateRestoredH\x00R\rstateRestored\x12=\n" +
+	"\rread_only_set\x18% \x01(\v2\x17.ecp.fsm.v1.ReadOnlySetH\x00R\vreadOnlySet\x122\n" +
 	"\tresources\x18< \x03(\v2\x14.ecp.fsm.v1.ResourceR\tresources\x12\x1c\n" +
 	"\tendpoints\x18= \x01(\fR\tendpointsB\x06\n" +
 	"\x04data\"F\n" +
@@ -1561,7 +1630,10 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\n" +
 	"from_index\x18\x03 \x01(\x04R\tfromIndex\x12\x19\n" +
 	"\bfrom_seq\x18\x04 \x01(\x04R\afromSeq\x12\x16\n" +
-	"\x06sha256\x18\x05 \x01(\tR\x06sha256B.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\x06sha256\x18\x05 \x01(\tR\x06sha256\"D\n" +
+	"\vReadOnlySet\x12\x1b\n" +
+	"\tread_only\x18\x01 \x01(\bR\breadOnly\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessageB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_event_proto_rawDescOnce sync.Once
@@ -1575,7 +1647,7 @@ func file_fsm_fsmpb_event_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_event_proto_rawDescData
 }
 
-var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: ecp.fsm.v1.Event
 	(*ClusterInitialized)(nil), // 1: ecp.fsm.v1.ClusterInitialized
@@ -1596,18 +1668,19 @@ var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*ProxyCollapsed)(nil),     // 16: ecp.fsm.v1.ProxyCollapsed
 	(*ArchiveConfigured)(nil),  // 17: ecp.fsm.v1.ArchiveConfigured
 	(*StateRestored)(nil),      // 18: ecp.fsm.v1.StateRestored
-	nil,                        // 19: ecp.fsm.v1.TenantPut.LabelsEntry
-	nil,                        // 20: ecp.fsm.v1.FleetPut.LabelsEntry
-	nil,                        // 21: ecp.fsm.v1.ProxyConnected.LabelsEntry
-	(*Resource)(nil),           // 22: ecp.fsm.v1.Resource
-	(*Identity)(nil),           // 23: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),      // 24: ecp.fsm.v1.FleetSettings
-	(*Change)(nil),             // 25: ecp.fsm.v1.Change
-	(*SecretInfo)(nil),         // 26: ecp.fsm.v1.SecretInfo
-	(*Stream)(nil),             // 27: ecp.fsm.v1.Stream
-	(*Locality)(nil),           // 28: ecp.fsm.v1.Locality
-	(*Rejection)(nil),          // 29: ecp.fsm.v1.Rejection
-	(*ArchiveSettings)(nil),    // 30: ecp.fsm.v1.ArchiveSettings
+	(*ReadOnlySet)(nil),        // 19: ecp.fsm.v1.ReadOnlySet
+	nil,                        // 20: ecp.fsm.v1.TenantPut.LabelsEntry
+	nil,                        // 21: ecp.fsm.v1.FleetPut.LabelsEntry
+	nil,                        // 22: ecp.fsm.v1.ProxyConnected.LabelsEntry
+	(*Resource)(nil),           // 23: ecp.fsm.v1.Resource
+	(*Identity)(nil),           // 24: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),      // 25: ecp.fsm.v1.FleetSettings
+	(*Change)(nil),             // 26: ecp.fsm.v1.Change
+	(*SecretInfo)(nil),         // 27: ecp.fsm.v1.SecretInfo
+	(*Stream)(nil),             // 28: ecp.fsm.v1.Stream
+	(*Locality)(nil),           // 29: ecp.fsm.v1.Locality
+	(*Rejection)(nil),          // 30: ecp.fsm.v1.Rejection
+	(*ArchiveSettings)(nil),    // 31: ecp.fsm.v1.ArchiveSettings
 }
 var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Event.cluster_initialized:type_name -> ecp.fsm.v1.ClusterInitialized
@@ -1628,27 +1701,28 @@ var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	9,  // 15: ecp.fsm.v1.Event.secret_put:type_name -> ecp.fsm.v1.SecretPut
 	10, // 16: ecp.fsm.v1.Event.secret_deleted:type_name -> ecp.fsm.v1.SecretDeleted
 	18, // 17: ecp.fsm.v1.Event.state_restored:type_name -> ecp.fsm.v1.StateRestored
-	22, // 18: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
-	23, // 19: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
-	19, // 20: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
-	20, // 21: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
-	24, // 22: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
-	25, // 23: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
-	26, // 24: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
-	27, // 25: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
-	28, // 26: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
-	21, // 27: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
-	27, // 28: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
-	29, // 29: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
-	29, // 30: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
-	30, // 31: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	23, // 32: ecp.fsm.v1.StateRestored.identity:type_name -> ecp.fsm.v1.Identity
-	23, // 33: ecp.fsm.v1.StateRestored.from:type_name -> ecp.fsm.v1.Identity
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	19, // 18: ecp.fsm.v1.Event.read_only_set:type_name -> ecp.fsm.v1.ReadOnlySet
+	23, // 19: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
+	24, // 20: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
+	20, // 21: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
+	21, // 22: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
+	25, // 23: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
+	26, // 24: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
+	27, // 25: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
+	28, // 26: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
+	29, // 27: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
+	22, // 28: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
+	28, // 29: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
+	30, // 30: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
+	30, // 31: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
+	31, // 32: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	24, // 33: ecp.fsm.v1.StateRestored.identity:type_name -> ecp.fsm.v1.Identity
+	24, // 34: ecp.fsm.v1.StateRestored.from:type_name -> ecp.fsm.v1.Identity
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_event_proto_init() }
@@ -1676,6 +1750,7 @@ func file_fsm_fsmpb_event_proto_init() {
 		(*Event_SecretPut)(nil),
 		(*Event_SecretDeleted)(nil),
 		(*Event_StateRestored)(nil),
+		(*Event_ReadOnlySet)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1683,7 +1758,7 @@ func file_fsm_fsmpb_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_event_proto_rawDesc), len(file_fsm_fsmpb_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -309,7 +309,9 @@ type Header struct {
 	Identity     *Identity              `protobuf:"bytes,6,opt,name=identity,proto3" json:"identity,omitempty"`
 	Archive      *ArchiveSettings       `protobuf:"bytes,7,opt,name=archive,proto3" json:"archive,omitempty"`
 	// Last sequence that the archive has.
-	ArchivedSeq   uint64 `protobuf:"varint,8,opt,name=archived_seq,json=archivedSeq,proto3" json:"archived_seq,omitempty"`
+	ArchivedSeq uint64 `protobuf:"varint,8,opt,name=archived_seq,json=archivedSeq,proto3" json:"archived_seq,omitempty"`
+	// Absent while writes are allowed; State.WithoutReadOnly leaves it out.
+	ReadOnly      *ReadOnly `protobuf:"bytes,20,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,6 +400,13 @@ func (x *Header) GetArchivedSeq() uint64 {
 		return x.ArchivedSeq
 	}
 	return 0
+}
+
+func (x *Header) GetReadOnly() *ReadOnly {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return nil
 }
 
 type TenantSeq struct {
@@ -585,7 +594,7 @@ const file_fsm_fsmpb_snapshot_proto_rawDesc = "" +
 	"\tcollapsed\x18\f \x01(\v2\x17.ecp.fsm.v1.ResourceKeyH\x00R\tcollapsed\x12,\n" +
 	"\x06footer\x18\r \x01(\v2\x12.ecp.fsm.v1.FooterH\x00R\x06footer\x12,\n" +
 	"\x06secret\x18\x0e \x01(\v2\x12.ecp.fsm.v1.SecretH\x00R\x06secretB\b\n" +
-	"\x06record\"\x8f\x02\n" +
+	"\x06record\"\xc2\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12#\n" +
 	"\rfeature_level\x18\x02 \x01(\rR\ffeatureLevel\x12\x14\n" +
@@ -594,7 +603,8 @@ const file_fsm_fsmpb_snapshot_proto_rawDesc = "" +
 	"\x03seq\x18\x05 \x01(\x04R\x03seq\x120\n" +
 	"\bidentity\x18\x06 \x01(\v2\x14.ecp.fsm.v1.IdentityR\bidentity\x125\n" +
 	"\aarchive\x18\a \x01(\v2\x1b.ecp.fsm.v1.ArchiveSettingsR\aarchive\x12!\n" +
-	"\farchived_seq\x18\b \x01(\x04R\varchivedSeq\"5\n" +
+	"\farchived_seq\x18\b \x01(\x04R\varchivedSeq\x121\n" +
+	"\tread_only\x18\x14 \x01(\v2\x14.ecp.fsm.v1.ReadOnlyR\breadOnly\"5\n" +
 	"\tTenantSeq\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"v\n" +
@@ -636,7 +646,8 @@ var file_fsm_fsmpb_snapshot_proto_goTypes = []any{
 	(*Secret)(nil),          // 14: ecp.fsm.v1.Secret
 	(*Identity)(nil),        // 15: ecp.fsm.v1.Identity
 	(*ArchiveSettings)(nil), // 16: ecp.fsm.v1.ArchiveSettings
-	(*Revision)(nil),        // 17: ecp.fsm.v1.Revision
+	(*ReadOnly)(nil),        // 17: ecp.fsm.v1.ReadOnly
+	(*Revision)(nil),        // 18: ecp.fsm.v1.Revision
 }
 var file_fsm_fsmpb_snapshot_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Record.header:type_name -> ecp.fsm.v1.Header
@@ -655,12 +666,13 @@ var file_fsm_fsmpb_snapshot_proto_depIdxs = []int32{
 	14, // 13: ecp.fsm.v1.Record.secret:type_name -> ecp.fsm.v1.Secret
 	15, // 14: ecp.fsm.v1.Header.identity:type_name -> ecp.fsm.v1.Identity
 	16, // 15: ecp.fsm.v1.Header.archive:type_name -> ecp.fsm.v1.ArchiveSettings
-	17, // 16: ecp.fsm.v1.RevisionRecord.revision:type_name -> ecp.fsm.v1.Revision
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	17, // 16: ecp.fsm.v1.Header.read_only:type_name -> ecp.fsm.v1.ReadOnly
+	18, // 17: ecp.fsm.v1.RevisionRecord.revision:type_name -> ecp.fsm.v1.Revision
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_snapshot_proto_init() }

@@ -189,7 +189,7 @@ func (x ArchiveSettings_Overflow) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ArchiveSettings_Overflow.Descriptor instead.
 func (ArchiveSettings_Overflow) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{17, 0}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // Tenant owns everything below it; nothing crosses tenants.
@@ -1661,6 +1661,77 @@ func (x *Identity) GetParentSeq() uint64 {
 	return 0
 }
 
+// ReadOnly says since when and why the cluster refuses what tenants write.
+type ReadOnly struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log index of the command: no later write of a tenant is applied.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Log time, nanoseconds since the Unix epoch.
+	Since         int64  `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
+	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadOnly) Reset() {
+	*x = ReadOnly{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadOnly) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadOnly) ProtoMessage() {}
+
+func (x *ReadOnly) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadOnly.ProtoReflect.Descriptor instead.
+func (*ReadOnly) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReadOnly) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ReadOnly) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *ReadOnly) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ReadOnly) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type ArchiveSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// False: no database; the outbox keeps recent history only.
@@ -1674,7 +1745,7 @@ type ArchiveSettings struct {
 
 func (x *ArchiveSettings) Reset() {
 	*x = ArchiveSettings{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1757,7 @@ func (x *ArchiveSettings) String() string {
 func (*ArchiveSettings) ProtoMessage() {}
 
 func (x *ArchiveSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1770,7 @@ func (x *ArchiveSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveSettings.ProtoReflect.Descriptor instead.
 func (*ArchiveSettings) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ArchiveSettings) GetEnabled() bool {
@@ -1746,7 +1817,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +1829,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +1842,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Remembered) GetTenant() string {
@@ -1838,7 +1909,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1921,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1934,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Result) GetIndex() uint64 {
@@ -1953,7 +2024,7 @@ type FieldError struct {
 
 func (x *FieldError) Reset() {
 	*x = FieldError{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2036,7 @@ func (x *FieldError) String() string {
 func (*FieldError) ProtoMessage() {}
 
 func (x *FieldError) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2049,7 @@ func (x *FieldError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldError.ProtoReflect.Descriptor instead.
 func (*FieldError) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FieldError) GetPath() string {
@@ -2157,7 +2228,12 @@ const file_fsm_fsmpb_state_proto_rawDesc = "" +
 	"\x11parent_cluster_id\x18\x03 \x01(\tR\x0fparentClusterId\x12!\n" +
 	"\fparent_epoch\x18\x04 \x01(\tR\vparentEpoch\x12\x1d\n" +
 	"\n" +
-	"parent_seq\x18\x05 \x01(\x04R\tparentSeq\"\xe1\x01\n" +
+	"parent_seq\x18\x05 \x01(\x04R\tparentSeq\"`\n" +
+	"\bReadOnly\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xe1\x01\n" +
 	"\x0fArchiveSettings\x12\x18\n" +
 	"\aenabled\x18\x01 \x01(\bR\aenabled\x12@\n" +
 	"\boverflow\x18\x02 \x01(\x0e2$.ecp.fsm.v1.ArchiveSettings.OverflowR\boverflow\x12(\n" +
@@ -2205,7 +2281,7 @@ func file_fsm_fsmpb_state_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fsm_fsmpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_fsm_fsmpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_fsm_fsmpb_state_proto_goTypes = []any{
 	(Reference_Kind)(0),           // 0: ecp.fsm.v1.Reference.Kind
 	(Change_Op)(0),                // 1: ecp.fsm.v1.Change.Op
@@ -2227,17 +2303,18 @@ var file_fsm_fsmpb_state_proto_goTypes = []any{
 	(*Rejection)(nil),             // 17: ecp.fsm.v1.Rejection
 	(*NodeStart)(nil),             // 18: ecp.fsm.v1.NodeStart
 	(*Identity)(nil),              // 19: ecp.fsm.v1.Identity
-	(*ArchiveSettings)(nil),       // 20: ecp.fsm.v1.ArchiveSettings
-	(*Remembered)(nil),            // 21: ecp.fsm.v1.Remembered
-	(*Result)(nil),                // 22: ecp.fsm.v1.Result
-	(*FieldError)(nil),            // 23: ecp.fsm.v1.FieldError
-	nil,                           // 24: ecp.fsm.v1.Tenant.LabelsEntry
-	nil,                           // 25: ecp.fsm.v1.Fleet.LabelsEntry
-	nil,                           // 26: ecp.fsm.v1.Proxy.LabelsEntry
+	(*ReadOnly)(nil),              // 20: ecp.fsm.v1.ReadOnly
+	(*ArchiveSettings)(nil),       // 21: ecp.fsm.v1.ArchiveSettings
+	(*Remembered)(nil),            // 22: ecp.fsm.v1.Remembered
+	(*Result)(nil),                // 23: ecp.fsm.v1.Result
+	(*FieldError)(nil),            // 24: ecp.fsm.v1.FieldError
+	nil,                           // 25: ecp.fsm.v1.Tenant.LabelsEntry
+	nil,                           // 26: ecp.fsm.v1.Fleet.LabelsEntry
+	nil,                           // 27: ecp.fsm.v1.Proxy.LabelsEntry
 }
 var file_fsm_fsmpb_state_proto_depIdxs = []int32{
-	24, // 0: ecp.fsm.v1.Tenant.labels:type_name -> ecp.fsm.v1.Tenant.LabelsEntry
-	25, // 1: ecp.fsm.v1.Fleet.labels:type_name -> ecp.fsm.v1.Fleet.LabelsEntry
+	25, // 0: ecp.fsm.v1.Tenant.labels:type_name -> ecp.fsm.v1.Tenant.LabelsEntry
+	26, // 1: ecp.fsm.v1.Fleet.labels:type_name -> ecp.fsm.v1.Fleet.LabelsEntry
 	5,  // 2: ecp.fsm.v1.Fleet.settings:type_name -> ecp.fsm.v1.FleetSettings
 	7,  // 3: ecp.fsm.v1.Resource.references:type_name -> ecp.fsm.v1.Reference
 	0,  // 4: ecp.fsm.v1.Reference.kind:type_name -> ecp.fsm.v1.Reference.Kind
@@ -2247,13 +2324,13 @@ var file_fsm_fsmpb_state_proto_depIdxs = []int32{
 	13, // 8: ecp.fsm.v1.SecretInfo.certificates:type_name -> ecp.fsm.v1.Certificate
 	16, // 9: ecp.fsm.v1.Proxy.streams:type_name -> ecp.fsm.v1.Stream
 	15, // 10: ecp.fsm.v1.Proxy.locality:type_name -> ecp.fsm.v1.Locality
-	26, // 11: ecp.fsm.v1.Proxy.labels:type_name -> ecp.fsm.v1.Proxy.LabelsEntry
+	27, // 11: ecp.fsm.v1.Proxy.labels:type_name -> ecp.fsm.v1.Proxy.LabelsEntry
 	17, // 12: ecp.fsm.v1.Proxy.rejections:type_name -> ecp.fsm.v1.Rejection
 	16, // 13: ecp.fsm.v1.Rejection.stream:type_name -> ecp.fsm.v1.Stream
 	2,  // 14: ecp.fsm.v1.ArchiveSettings.overflow:type_name -> ecp.fsm.v1.ArchiveSettings.Overflow
-	22, // 15: ecp.fsm.v1.Remembered.result:type_name -> ecp.fsm.v1.Result
-	23, // 16: ecp.fsm.v1.Result.errors:type_name -> ecp.fsm.v1.FieldError
-	23, // 17: ecp.fsm.v1.Result.warnings:type_name -> ecp.fsm.v1.FieldError
+	23, // 15: ecp.fsm.v1.Remembered.result:type_name -> ecp.fsm.v1.Result
+	24, // 16: ecp.fsm.v1.Result.errors:type_name -> ecp.fsm.v1.FieldError
+	24, // 17: ecp.fsm.v1.Result.warnings:type_name -> ecp.fsm.v1.FieldError
 	8,  // 18: ecp.fsm.v1.Result.changed:type_name -> ecp.fsm.v1.Change
 	19, // [19:19] is the sub-list for method output_type
 	19, // [19:19] is the sub-list for method input_type
@@ -2273,7 +2350,7 @@ func file_fsm_fsmpb_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_state_proto_rawDesc), len(file_fsm_fsmpb_state_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
