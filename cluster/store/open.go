@@ -102,6 +102,9 @@ func (s *Stores) open(path string) (*raftboltdb.BoltStore, error) {
 }
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	if err := checkSize(path); err != nil {
+		return nil, err
+	}
 	store, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{

@@ -335,3 +335,39 @@ func TestTwoProcessesDoNotShareADisk(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestTruncatedFileIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := s.Log.StoreLogs(entries(1, 2000)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	path := filepath.Join(dir, logFile)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	open(t, dir).Close() // of its whole size
+	if err := file.Truncate(used(file) - 1); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(dir, Options{Damaged: func(error) {}, Log: hclog.NewNullLogger()})
+	if err == nil || !strings.Contains(err.Error(), "the file is damaged") {
+		t.Fatalf("open: %v", err)
+	}
+	// One meta page broken: the other one tells.
+	for _, page := range []int{0, 1} {
+		broken := append([]byte{}, whole...)
+		broken[page*os.Getpagesize()+pageHeader+metaTx] ^= 1
+		size := used(strings.NewReader(string(broken)))
+		if size == 0 || size > int64(len(whole)) {
+			t.Errorf("without meta page %d, %d bytes of %d are in use", page, size, len(whole))
+		}
+	}
+}

@@ -60,11 +60,11 @@ func (c *cluster) mark() (index uint64, err error) {
 	err = within(patience, "a last write", func() error {
 		c.http.put(context.Background(), "marker")
 		ops := c.http.history.take()
-		if o := ops[len(ops)-1]; o.End != applied {
+		o := ops[len(ops)-1]
+		if o.End != applied {
 			return fmt.Errorf("%s: %q", o.End, o.Attempts)
-		} else {
-			index = o.Index
 		}
+		index = o.Index
 		return nil
 	})
 	return index, err

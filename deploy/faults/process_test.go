@@ -36,6 +36,7 @@ func nodeFaults() []fault {
 		{"all apart", allApart},
 		{"full disk", fillDisk},
 		{"flipped bits", flipBits},
+		{"truncated file", truncate},
 	}
 }
 

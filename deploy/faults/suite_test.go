@@ -56,21 +56,19 @@ func settings(t *testing.T) (seed uint64, length time.Duration, dir string) {
 			t.Fatal("ECP_FAULTS_FOR:", err)
 		}
 	}
-	if dir = os.Getenv("ECP_FAULTS_DIR"); dir != "" {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return seed, length, dir
+	return seed, length, folder(t)
+}
+
+// folder outlives a test that has failed, unlike t.TempDir.
+func folder(t *testing.T) string {
+	dir := os.Getenv("ECP_FAULTS_DIR")
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), "ecp-faults-"+strconv.FormatUint(rand.Uint64(), 36))
 	}
-	dir, err := os.MkdirTemp("", "ecp-faults-")
-	if err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// Postgres runs as another user than root.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return seed, length, dir
+	return dir
 }
 
 // run is one round.
