@@ -34,6 +34,7 @@ type network struct {
 type host struct {
 	ns   netns.NsHandle
 	nl   *netlink.Handle
+	veth *netlink.Veth // its end on the bridge
 	link int // index of its interface
 	mac  net.HardwareAddr
 	ip   string
@@ -83,6 +84,7 @@ func (n *network) addHost(i int) (*host, error) {
 	if err := netlink.LinkAdd(veth); err != nil {
 		return nil, err
 	}
+	h.veth = veth
 	if err := netlink.LinkSetUp(veth); err != nil {
 		return nil, err
 	}
@@ -216,8 +218,9 @@ func (n *network) move(i int, ip string) error {
 
 func (n *network) close() {
 	for _, h := range n.hosts {
+		_ = netlink.LinkDel(h.veth) // at once, unlike the end of its namespace
 		h.nl.Close()
 		_ = h.ns.Close()
 	}
-	_ = netlink.LinkDel(n.bridge) // the namespace ends soon anyway
+	_ = netlink.LinkDel(n.bridge)
 }
