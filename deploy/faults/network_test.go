@@ -35,7 +35,7 @@ type host struct {
 	ns   netns.NsHandle
 	nl   *netlink.Handle
 	veth *netlink.Veth // its end on the bridge
-	link int // index of its interface
+	link int           // index of its interface
 	mac  net.HardwareAddr
 	ip   string
 }
