@@ -20,13 +20,14 @@ GOLANGCI_LINT    := .tools/golangci-lint/$(GOLANGCI_LINT_VERSION)/golangci-lint
 KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-validate
 
 # What a run may change: make run DEV_FLAGS='--port-offset 1000',
-# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000.
+# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000 FAULTS=8h.
 DEV_FLAGS ?=
 TESTFLAGS ?=
 PACKAGES  ?= ./...
 FUZZTIME  ?= 20s
 BENCH     ?= .
 MOVES     ?= 1000
+FAULTS    ?= 30m
 
 # The lowest share of fsm's statements, in percent, that its own tests run.
 FSM_COVERAGE := 90
@@ -60,10 +61,12 @@ test: envoys ## Run every test under the race detector
 	$(GO) test -race -count=1 -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
 	@$(MAKE) --no-print-directory coverage
 
-# Some four minutes.
+# Four minutes, and FAULTS. ECP_FAULTS_SEED=n repeats the schedule of a run
+# that has failed.
 .PHONY: soak
-soak: envoy ## Move routes 1,000 times under load, with whole streams and with streams cut at random
+soak: envoy ## Move routes 1,000 times under load, then faults under load for FAULTS=30m
 	ECP_SOAK_MOVES=$(MOVES) $(GO) test -count=1 -timeout 30m -run NoRequestFails -v ./deploy/e2e
+	ECP_FAULTS_FOR=$(FAULTS) $(GO) test -count=1 -timeout 24h -run Faults -v ./deploy/faults
 
 # The coverage of fsm: a package's own tests alone count for it, generated code does not. Where fsm
 # was not among the packages there is nothing to check.

@@ -335,3 +335,25 @@ func TestTwoProcessesDoNotShareADisk(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestTruncatedFileIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := s.Log.StoreLogs(entries(1, 2000)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	path := filepath.Join(dir, logFile)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()/3); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(dir, Options{Damaged: func(error) {}, Log: hclog.NewNullLogger()})
+	var damage *DamagedError
+	if !errors.As(err, &damage) || damage.Path != path {
+		t.Fatalf("open: %v", err)
+	}
+}

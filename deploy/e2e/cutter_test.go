@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -34,7 +33,7 @@ func startCutter(t *testing.T, nodes []*local.Node) (address string, cuts func()
 				_ = client.Close()
 				continue
 			}
-			pipe(client, node)
+			local.Pipe(client, node)
 			time.AfterFunc(rand.N(150*time.Millisecond), func() {
 				total.Add(1)
 				_, _ = client.Close(), node.Close()
@@ -42,16 +41,6 @@ func startCutter(t *testing.T, nodes []*local.Node) (address string, cuts func()
 		}
 	}()
 	return ln.Addr().String(), total.Load
-}
-
-// pipe copies both ways until one side is closed, and closes both.
-func pipe(a, b net.Conn) {
-	for _, ends := range [][2]net.Conn{{a, b}, {b, a}} {
-		go func() {
-			_, _ = io.Copy(ends[0], ends[1])
-			_, _ = ends[0].Close(), ends[1].Close()
-		}()
-	}
 }
 
 // detour leads connections to one node, and to the next after each turn.
@@ -92,7 +81,7 @@ func (d *detour) lead(client net.Conn, nodes []*local.Node) {
 		return
 	}
 	d.open = append(d.open, client)
-	pipe(client, node)
+	local.Pipe(client, node)
 }
 
 // turn closes what is open, and leads to the next node.

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
@@ -165,33 +163,8 @@ func TestNodesAreKilled(t *testing.T) {
 // archivedOnce wants every event of the state in Postgres, each once.
 func (c *cluster) archivedOnce() {
 	c.t.Helper()
-	conn, err := pgx.Connect(c.t.Context(), c.database)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
 	eventually(c.t, 30*time.Second, "the archive is drained", func() error {
-		var status struct {
-			Archive struct {
-				LastSeq     int64 `json:"last_seq"`
-				ArchivedSeq int64 `json:"archived_seq"`
-			}
-		}
-		if err := get(c.urls[0]+"/api/v1/cluster", &status); err != nil {
-			return err
-		}
-		var rows, distinct, last int64
-		if err := conn.QueryRow(c.t.Context(),
-			`SELECT count(*), count(DISTINCT seq), coalesce(max(seq), 0) FROM fleet_events`).Scan(&rows, &distinct, &last); err != nil {
-			return err
-		}
-		if rows != distinct || rows != last {
-			c.t.Fatalf("%d rows, %d sequences, the last is %d", rows, distinct, last)
-		}
-		if status.Archive.LastSeq != last || status.Archive.ArchivedSeq != last || last == 0 {
-			return fmt.Errorf("%d rows of %+v", rows, status.Archive)
-		}
-		return nil
+		return local.ArchivedOnce(c.t.Context(), c.urls[0], c.database)
 	})
 }
 

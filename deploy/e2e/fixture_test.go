@@ -32,13 +32,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
-	build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../../cmd/envoy-control-plane", "../../cmd/ecpctl")
-	// As `make build` does, so that it compiles nothing anew.
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	code := 1
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build the binaries:", err)
+	if err := local.Build(dir, "../../cmd/envoy-control-plane", "../../cmd/ecpctl"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	} else {
 		code = m.Run()
 	}
@@ -312,15 +308,5 @@ func get(url string, into any) error {
 // eventually retries until there is no error.
 func eventually(t *testing.T, within time.Duration, what string, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	local.Eventually(t, within, what, f)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 	"time"
 )
 
-// Ports of a node on 127.0.0.1.
+// Ports of a node.
 type Ports struct{ HTTP, Metrics, XDS, Raft, Gossip int }
 
 // PortsAt returns the default ports, each plus an offset.
@@ -26,6 +27,8 @@ type NodeOptions struct {
 	// Bin is the program envoy-control-plane.
 	Bin string
 	ID  string
+	// Host is the IP that it listens at; empty: 127.0.0.1.
+	Host string
 	// Dir gets the data and the log; it is made when absent.
 	Dir   string
 	Ports Ports
@@ -43,17 +46,21 @@ type NodeOptions struct {
 type Node struct {
 	*Process
 	ID    string
+	Host  string
 	Ports Ports
 }
 
-// StartNode starts a node on loopback and returns before it is ready. It
-// ends with Stop, or with this process.
+// StartNode starts a node and returns before it is ready. It ends with Stop,
+// or with this process.
 func StartNode(o NodeOptions) (*Node, error) {
+	if o.Host == "" {
+		o.Host = "127.0.0.1"
+	}
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("start node %s: %w", o.ID, err)
 	}
 	args := []string{
-		"serve", "--node-id", o.ID, "--data-dir", filepath.Join(o.Dir, "data"), "--bind", "127.0.0.1",
+		"serve", "--node-id", o.ID, "--data-dir", filepath.Join(o.Dir, "data"), "--bind", o.Host,
 		"--http-port", strconv.Itoa(o.Ports.HTTP), "--metrics-port", strconv.Itoa(o.Ports.Metrics),
 		"--xds-port", strconv.Itoa(o.Ports.XDS), "--raft-port", strconv.Itoa(o.Ports.Raft),
 		"--gossip-port", strconv.Itoa(o.Ports.Gossip),
@@ -69,14 +76,14 @@ func StartNode(o NodeOptions) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start node %s: %w", o.ID, err)
 	}
-	return &Node{Process: process, ID: o.ID, Ports: o.Ports}, nil
+	return &Node{Process: process, ID: o.ID, Host: o.Host, Ports: o.Ports}, nil
 }
 
 // URL is where its REST API is.
-func (n *Node) URL() string { return "http://127.0.0.1:" + strconv.Itoa(n.Ports.HTTP) }
+func (n *Node) URL() string { return "http://" + net.JoinHostPort(n.Host, strconv.Itoa(n.Ports.HTTP)) }
 
 // XDS is the host and port that Envoys connect to.
-func (n *Node) XDS() string { return "127.0.0.1:" + strconv.Itoa(n.Ports.XDS) }
+func (n *Node) XDS() string { return net.JoinHostPort(n.Host, strconv.Itoa(n.Ports.XDS)) }
 
 // WaitReady returns when the node says that it serves, and fails when it has
 // ended or ctx has.

@@ -50,6 +50,16 @@ const (
 	database      = "ecp"
 )
 
+// FetchPostgres makes sure that StartPostgres needs no network but loopback.
+func FetchPostgres(ctx context.Context) error {
+	as, err := postgresUser()
+	if err != nil {
+		return err
+	}
+	_, err = findPostgres(ctx, as)
+	return err
+}
+
 // StartPostgres starts a server on loopback and returns when it answers. As
 // root it runs as another user. It ends with Stop, or with this process.
 func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {

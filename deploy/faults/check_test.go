@@ -1,0 +1,228 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/deploy/local"
+)
+
+// check is what must hold at the end of a round, when the cluster is whole and
+// nobody writes: all nodes have one state, it has what was acknowledged, the
+// history is linearizable, and Postgres has each write once.
+func check(c *cluster, k keys, round int, h *history) {
+	began := time.Now()
+	index, err := c.mark()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	states := make([]*state, size)
+	for i := range states {
+		if states[i], err = c.stateOf(i, k, index); err != nil {
+			c.t.Fatalf("the state of %s: %v", nodeID(i), err)
+		}
+		if !bytes.Equal(states[i].raw, states[0].raw) {
+			c.t.Errorf("the states of node-0 and %s differ at index %d:\n%s\n%s", nodeID(i), index, states[0].raw, states[i].raw)
+		}
+		c.lastWord(i, k, index, h)
+	}
+	ops := h.take()
+	c.t.Logf("round %d: %v", round, summary(ops))
+	name := func(format string) string { return filepath.Join(c.dir, fmt.Sprintf(format, round)) }
+	if err := save(name("history-%d.jsonl"), ops); err != nil {
+		c.t.Error(err)
+	}
+	if err := present(ops, states[0]); err != nil {
+		c.t.Error(err)
+	}
+	if err := linearizable(ops, name("history-%d.html")); err != nil {
+		c.t.Error(err)
+	}
+	if err := c.archived(ops, k); err != nil {
+		c.t.Error(err)
+	}
+	c.t.Logf("round %d: checked in %s", round, time.Since(began).Round(time.Millisecond))
+}
+
+// mark makes a last write and returns its index.
+func (c *cluster) mark() (index uint64, err error) {
+	err = within(patience, "a last write", func() error {
+		c.http.put(context.Background(), "marker")
+		ops := c.http.history.take()
+		o := ops[len(ops)-1]
+		if o.End != applied {
+			return fmt.Errorf("%s: %q", o.End, o.Attempts)
+		}
+		index = o.Index
+		return nil
+	})
+	return index, err
+}
+
+// state is what a node has of a round's keys.
+type state struct {
+	raw       []byte // all of it
+	revisions map[string][]wire.Revision
+}
+
+// stateOf reads the state of node i, at an index or after it.
+func (c *cluster) stateOf(i int, k keys, index uint64) (*state, error) {
+	s := &state{revisions: map[string][]wire.Revision{}}
+	read := func(path string) ([]json.RawMessage, error) {
+		items, err := c.list(i, path, index)
+		for _, item := range items {
+			s.raw = append(append(s.raw, item...), '\n')
+		}
+		return items, err
+	}
+	for _, path := range []string{"/fleets", "/endpoints"} {
+		if _, err := read(tenantPath + path); err != nil {
+			return nil, err
+		}
+	}
+	for _, fleet := range k.fleets {
+		if _, err := read(tenantPath + "/fleets/" + fleet + "/resources"); err != nil {
+			return nil, err
+		}
+		items, err := read(tenantPath + "/fleets/" + fleet + "/revisions")
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range items {
+			var r wire.Revision
+			if err := json.Unmarshal(item, &r); err != nil {
+				return nil, err
+			}
+			s.revisions[fleet] = append(s.revisions[fleet], r)
+		}
+	}
+	return s, nil
+}
+
+// list reads a collection page by page.
+func (c *cluster) list(i int, path string, index uint64) (items []json.RawMessage, err error) {
+	query := url.Values{"limit": {"100"}, "min_index": {strconv.FormatUint(index, 10)}}
+	for {
+		a, err := c.http.send(context.Background(), http.MethodGet, c.url(i)+path+"?"+query.Encode(), "", nil)
+		if err != nil {
+			return nil, err
+		}
+		if a.status != http.StatusOK {
+			return nil, fmt.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+		var page wire.List[json.RawMessage]
+		if err := a.into(&page); err != nil {
+			return nil, err
+		}
+		items = append(items, page.Items...)
+		if page.Next == "" {
+			return items, nil
+		}
+		query.Set("cursor", page.Next)
+	}
+}
+
+// lastWord adds to the history what node i has in the end.
+func (c *cluster) lastWord(i int, k keys, index uint64, h *history) {
+	one := newClient(clients+i, 0, func() []string { return []string{c.url(i)} }, h, c.t.Errorf)
+	at := "min_index=" + strconv.FormatUint(index, 10)
+	for _, service := range k.services {
+		if o := one.get(context.Background(), service, at); o.End != applied {
+			c.t.Errorf("the end of %s: %q", service, o.Attempts)
+		}
+	}
+	for _, fleet := range k.fleets {
+		if o := one.last(context.Background(), fleet, at); o.End != applied {
+			c.t.Errorf("the end of %s: %q", fleet, o.Attempts)
+		}
+	}
+}
+
+// present holds the change sets against the revisions of a state: each that
+// was acknowledged is there under its number, each at most once, and none that
+// was not applied.
+func present(ops []*operation, s *state) error {
+	found := map[int][]uint64{}
+	for _, revisions := range s.revisions {
+		for _, r := range revisions {
+			id := writerOf(r.Message)
+			found[id] = append(found[id], r.Revision)
+		}
+	}
+	var errs []error
+	for _, o := range ops {
+		if o.Kind != opAppend && o.Kind != opCAS {
+			continue
+		}
+		got := found[o.ID]
+		if err := counted(o, len(got)); err != nil {
+			errs = append(errs, fmt.Errorf("state: %w", err))
+		} else if o.End == applied && got[0] != o.Revision {
+			errs = append(errs, fmt.Errorf("operation %d was acknowledged as revision %d and is %d", o.ID, o.Revision, got[0]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// counted says what is wrong with how often a write is there.
+func counted(o *operation, times int) error {
+	if times == 0 && o.End != applied || times == 1 && (o.End == applied || o.End == unknown) {
+		return nil
+	}
+	return fmt.Errorf("operation %d (%s %s, %s) is there %d times: %q", o.ID, o.Kind, o.Key, o.End, times, o.Attempts)
+}
+
+// archived holds all writes against Postgres.
+func (c *cluster) archived(ops []*operation, k keys) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	err := within(patience, "the archive has each event once", func() error {
+		return local.ArchivedOnce(ctx, c.url(0), c.database.postgres.URL)
+	})
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, c.database.postgres.URL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	times := map[int]int{}
+	for query, names := range map[string][]string{
+		`SELECT message FROM fleet_revisions WHERE fleet = ANY($1)`:          k.fleets,
+		`SELECT content::text FROM endpoint_changes WHERE service = ANY($1)`: k.services,
+	} {
+		rows, err := conn.Query(ctx, query, names)
+		if err != nil {
+			return err
+		}
+		texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		for _, text := range texts {
+			times[writerOf(text)]++
+		}
+	}
+	var errs []error
+	for _, o := range ops {
+		if !o.writes() {
+			continue
+		}
+		if err := counted(o, times[o.ID]); err != nil {
+			errs = append(errs, fmt.Errorf("postgres: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}

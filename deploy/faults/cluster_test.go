@@ -1,0 +1,267 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/deploy/local"
+)
+
+const (
+	size = 3
+	// diskBytes is the size of a node's own file system.
+	diskBytes = 256 << 20
+	// patience is how long whatever must come right again may take.
+	patience = 90 * time.Second
+)
+
+// cluster is one of real processes, each on a host and a disk of its own. Its
+// methods are for one goroutine, but for urls and note.
+type cluster struct {
+	t        *testing.T
+	dir      string
+	net      *network
+	nodes    [size]*local.Node
+	database *database
+	trace    *trace
+	http     *client // for what the test itself asks
+}
+
+func startCluster(t *testing.T, dir string) *cluster {
+	t.Helper()
+	network, err := newNetwork(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(network.close)
+	c := &cluster{t: t, dir: dir, net: network, trace: newTrace()}
+	c.http = newClient(-1, 0, c.urls, newHistory(), t.Errorf)
+	c.database = startDatabase(t, dir)
+	for i := range c.nodes {
+		if err := c.mount(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(c.stop)
+	if err := c.startAll(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.steady(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// mount gives node i a file system, which goes with the namespace of mounts.
+func (c *cluster) mount(i int) error {
+	if err := os.MkdirAll(c.disk(i), 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", c.disk(i), "tmpfs", 0, fmt.Sprintf("size=%d", diskBytes)); err != nil {
+		return fmt.Errorf("mount a disk for %s: %w", nodeID(i), err)
+	}
+	return nil
+}
+
+func nodeID(i int) string                { return fmt.Sprint("node-", i) }
+func (c *cluster) disk(i int) string     { return filepath.Join(c.dir, "disk-"+nodeID(i)) }
+func (c *cluster) data(i int) string     { return filepath.Join(c.disk(i), "data") }
+func (c *cluster) url(i int) string      { return "http://" + c.net.ip(i) + ":8080" }
+func (c *cluster) urls() (urls []string) { return []string{c.url(0), c.url(1), c.url(2)} }
+
+// launch starts node i and does not wait.
+func (c *cluster) launch(i int) error {
+	o := local.NodeOptions{
+		Bin: nodeBinary(), ID: nodeID(i), Host: c.net.ip(i), Dir: filepath.Join(c.dir, nodeID(i)), Ports: local.PortsAt(0),
+		Expect: size, DatabaseURL: c.database.url,
+		Args: []string{"--insecure", "--data-dir", c.data(i), "--log-format", "text"},
+	}
+	for j := range c.nodes {
+		o.Join = append(o.Join, c.net.ip(j))
+	}
+	return c.net.on(i, func() (err error) {
+		c.nodes[i], err = local.StartNode(o)
+		return err
+	})
+}
+
+// startAll starts the nodes that do not run, and waits until all are ready.
+func (c *cluster) startAll() error {
+	for i := range c.nodes {
+		if c.runs(i) {
+			continue
+		}
+		if err := c.launch(i); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, n := range c.nodes {
+		if err := n.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cluster) runs(i int) bool {
+	if c.nodes[i] == nil {
+		return false
+	}
+	select {
+	case <-c.nodes[i].Done():
+		return false
+	default:
+		return true
+	}
+}
+
+// steady returns once every node sees the same leader and all others healthy
+// voters.
+func (c *cluster) steady() error {
+	return within(patience, "the cluster is whole", func() error {
+		leader := ""
+		for i := range c.nodes {
+			said, err := c.asks(i)
+			if err != nil {
+				return fmt.Errorf("%s: %w", nodeID(i), err)
+			}
+			if said.Leader == "" || leader != "" && said.Leader != leader {
+				return fmt.Errorf("%s follows %q, others %q", nodeID(i), said.Leader, leader)
+			}
+			leader = said.Leader
+			if len(said.Nodes) != size {
+				return fmt.Errorf("%s sees %d nodes", nodeID(i), len(said.Nodes))
+			}
+			for _, n := range said.Nodes {
+				if n.Role != wire.RoleVoter || !n.Healthy {
+					return fmt.Errorf("%s sees %+v", nodeID(i), n)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// asks returns what node i says of the cluster.
+func (c *cluster) asks(i int) (*wire.Cluster, error) {
+	a, err := c.http.send(context.Background(), "GET", c.url(i)+wire.Prefix+"/cluster", "", nil)
+	if err != nil {
+		return nil, err
+	}
+	if a.status != 200 {
+		return nil, fmt.Errorf("%d: %s", a.status, a.body)
+	}
+	var said wire.Cluster
+	return &said, a.into(&said)
+}
+
+// leader returns the node that leads, and waits for one.
+func (c *cluster) leader() (leader int, err error) {
+	err = within(patience, "somebody leads", func() error {
+		for i := range c.nodes {
+			if said, err := c.asks(i); err == nil && said.Leader == nodeID(i) {
+				leader = i
+				return nil
+			}
+		}
+		return errors.New("nobody says so")
+	})
+	return leader, err
+}
+
+// stop stops all nodes, which must end in order.
+func (c *cluster) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	for _, n := range c.nodes {
+		if n == nil {
+			continue
+		}
+		if err := n.Stop(ctx); err != nil {
+			c.t.Errorf("stop %s: %v", n.ID, err)
+		}
+	}
+}
+
+// database is the Postgres of the archive, which the nodes reach through the
+// test: their connections can be cut.
+type database struct {
+	t        *testing.T
+	dir      string
+	postgres *local.Postgres
+	gate     *gate
+	url      string // for the nodes
+}
+
+func startDatabase(t *testing.T, dir string) *database {
+	t.Helper()
+	d := &database{t: t, dir: filepath.Join(dir, "postgres")}
+	if err := d.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.stop)
+	u, err := url.Parse(d.postgres.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.gate, err = openGate(hubIP+":0", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.gate.close)
+	d.url = strings.Replace(d.postgres.URL, u.Host, d.gate.address(), 1)
+	return d
+}
+
+// start starts the server, again with the data that it had. Right after a
+// kill the old one's processes may still be there.
+func (d *database) start() error {
+	o := local.PostgresOptions{Dir: d.dir, NoSync: true}
+	if d.postgres != nil {
+		o.Port = d.postgres.Port
+	}
+	return within(patience, "postgres starts", func() error {
+		p, err := local.StartPostgres(context.Background(), o)
+		if err == nil {
+			d.postgres = p
+		}
+		return err
+	})
+}
+
+func (d *database) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := d.postgres.Stop(ctx); err != nil {
+		d.t.Errorf("stop postgres: %v", err)
+	}
+	_ = os.RemoveAll(d.postgres.Dir) // it may be elsewhere than it was asked for
+}
+
+// within retries until there is no error, and returns the last one when the
+// time is up.
+func within(d time.Duration, what string, f func() error) error {
+	deadline := time.Now().Add(d)
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: not within %s: %w", what, d, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

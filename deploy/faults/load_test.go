@@ -1,0 +1,137 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/org/envoy-control-plane/api/wire"
+)
+
+const tenantPath = wire.Prefix + "/tenants/default"
+
+// keys are what the clients of one round write to: few, so that they meet.
+type keys struct{ services, fleets []string }
+
+func keysOfRound(round int) keys {
+	var k keys
+	for i := range 4 {
+		k.services = append(k.services, fmt.Sprintf("service-%d-%d", round, i))
+		k.fleets = append(k.fleets, fmt.Sprintf("fleet-%d-%d", round, i))
+	}
+	return k
+}
+
+// load runs clients until ctx ends, and returns when the last one has.
+func load(ctx context.Context, k keys, clients []*client) {
+	var group sync.WaitGroup
+	for _, c := range clients {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				c.operate(context.WithoutCancel(ctx), k)
+				c.pause(ctx, 60*time.Millisecond)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// operate does one random thing.
+func (c *client) operate(ctx context.Context, k keys) {
+	service, fleet := k.services[c.rand.IntN(len(k.services))], k.fleets[c.rand.IntN(len(k.fleets))]
+	switch n := c.rand.IntN(10); {
+	case n < 3:
+		c.put(ctx, service)
+	case n < 5:
+		c.get(ctx, service, "consistency=strong")
+	case n < 6:
+		c.change(ctx, fleet, nil)
+	case n < 8:
+		// What another one has changed meanwhile makes it a conflict.
+		if last := c.last(ctx, fleet, "consistency=strong"); last.End == applied {
+			c.change(ctx, fleet, &last.Revision)
+		}
+	case n < 9:
+		c.last(ctx, fleet, "consistency=strong")
+	default:
+		c.readBack(ctx, fleet)
+	}
+}
+
+func (c *client) put(ctx context.Context, service string) {
+	o := c.history.begin(c.id, opPut, service)
+	c.write(ctx, o, http.MethodPut, tenantPath+"/endpoints/"+service, assignment(o.ID))
+}
+
+func assignment(id int) any {
+	return json.RawMessage(fmt.Sprintf(`{"endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address":
+		{"address": %q, "port_value": 80}}}}]}]}`, addressOf(id)))
+}
+
+func (c *client) change(ctx context.Context, fleet string, expect *uint64) {
+	kind := opAppend
+	if expect != nil {
+		kind = opCAS
+	}
+	o := c.history.begin(c.id, kind, fleet)
+	if expect != nil {
+		o.Expect = *expect
+	}
+	runtime := fmt.Sprintf(`{"@type": "type.googleapis.com/envoy.service.runtime.v3.Runtime", "name": "r", "layer": {"op": %d}}`, o.ID)
+	c.write(ctx, o, http.MethodPost, tenantPath+"/fleets/"+fleet+"/changes", wire.ChangeSet{
+		Message: messageOf(o.ID), ExpectRevision: expect, Upsert: []json.RawMessage{json.RawMessage(runtime)},
+	})
+}
+
+// get reads the endpoints of a service.
+func (c *client) get(ctx context.Context, service, query string) *operation {
+	o := c.history.begin(c.id, opGet, service)
+	var got struct{ Resource json.RawMessage }
+	if !c.read(ctx, o, tenantPath+"/endpoints/"+service+"?"+query, &got) {
+		c.history.end(o, unknown)
+		return o
+	}
+	o.Value = writerOf(string(got.Resource))
+	c.history.end(o, applied)
+	return o
+}
+
+// last reads the newest revision of a fleet.
+func (c *client) last(ctx context.Context, fleet, query string) *operation {
+	o := c.history.begin(c.id, opLast, fleet)
+	if !c.newest(ctx, o, query) {
+		c.history.end(o, unknown)
+		return o
+	}
+	c.history.end(o, applied)
+	return o
+}
+
+func (c *client) newest(ctx context.Context, o *operation, query string) bool {
+	var page wire.List[wire.Revision]
+	if !c.read(ctx, o, tenantPath+"/fleets/"+o.Key+"/revisions?limit=1&"+query, &page) {
+		return false
+	}
+	for _, r := range page.Items {
+		o.Revision, o.Value = r.Revision, writerOf(r.Message)
+	}
+	return true
+}
+
+// readBack reads from any node what this client has seen acknowledged. Such a
+// read may be behind the others' writes, and is not part of the history.
+func (c *client) readBack(ctx context.Context, fleet string) {
+	want := c.index
+	o := c.history.begin(c.id, opLast, fleet)
+	if !c.newest(ctx, o, "min_index="+strconv.FormatUint(want, 10)) {
+		return
+	}
+	if o.Index < want || o.Revision < c.revisions[fleet] {
+		c.broken("client %d wants revision %d of %s at index %d, and reads %d at %d: %q",
+			c.id, c.revisions[fleet], fleet, want, o.Revision, o.Index, o.Attempts)
+	}
+}

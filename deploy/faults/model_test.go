@@ -1,0 +1,131 @@
+package faults
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// checkTime bounds the search for a linearization.
+const checkTime = time.Minute
+
+// content is the state of a key: the revision, of a fleet, and the operation
+// that wrote last.
+type content struct {
+	revision uint64
+	value    int
+}
+
+// effect is the whole model: what an operation may do to the content of its key.
+// One whose end is unknown may take effect at any time after its call, also
+// after the last read, which is as good as never.
+func effect(s content, o *operation) (bool, content) {
+	switch o.Kind {
+	case opPut:
+		return true, content{value: o.ID}
+	case opGet:
+		return o.Value == s.value, s
+	case opLast:
+		return o.Value == s.value && o.Revision == s.revision, s
+	}
+	next := content{s.revision + 1, o.ID}
+	holds := o.Kind == opAppend || o.Expect == s.revision
+	switch o.End {
+	case applied:
+		return holds && o.Revision == next.revision, next
+	case refused:
+		return !holds, s
+	default:
+		if !holds {
+			return true, s
+		}
+		return true, next
+	}
+}
+
+func model() porcupine.Model {
+	return porcupine.Model{
+		Partition: byKey,
+		Init:      func() any { return content{} },
+		Step: func(state, input, _ any) (bool, any) {
+			ok, next := effect(state.(content), input.(*operation))
+			return ok, next
+		},
+		DescribeOperation: func(input, _ any) string {
+			o := input.(*operation)
+			return fmt.Sprintf("#%d %s %s expect=%d: %s value=#%d revision=%d", o.ID, o.Kind, o.Key, o.Expect, o.End, o.Value, o.Revision)
+		},
+		DescribeState: func(state any) string { return fmt.Sprintf("%+v", state) },
+	}
+}
+
+func byKey(ops []porcupine.Operation) [][]porcupine.Operation {
+	keys := map[string][]porcupine.Operation{}
+	for _, o := range ops {
+		key := o.Input.(*operation).Key
+		keys[key] = append(keys[key], o)
+	}
+	var all [][]porcupine.Operation
+	for _, key := range slices.Sorted(keysOf(keys)) {
+		all = append(all, keys[key])
+	}
+	return all
+}
+
+func keysOf[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// linearizable checks a history, and draws it into a file when it is not.
+func linearizable(ops []*operation, drawing string) error {
+	var all []porcupine.Operation
+	seen := seenValues(ops)
+	for _, o := range ops {
+		switch {
+		case o.End == nothing:
+			continue // certainly not applied: what it wrote is in no state, see check
+		case o.End == unknown && !o.writes():
+			continue // a read that brought no answer
+		case o.End == unknown && o.Kind == opPut && !seen[o.ID]:
+			continue // changes nothing that anybody saw, and costs the search much
+		}
+		back := o.Return
+		if o.End == unknown {
+			back = math.MaxInt64
+		}
+		all = append(all, porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Return: back})
+	}
+	slices.SortStableFunc(all, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	m := model()
+	result, info := porcupine.CheckOperationsVerbose(m, all, checkTime)
+	if result == porcupine.Ok {
+		return nil
+	}
+	if err := porcupine.VisualizePath(m, info, drawing); err != nil {
+		return err
+	}
+	if result == porcupine.Unknown {
+		return fmt.Errorf("no linearization of %d operations was found within %s, nor that there is none", len(all), checkTime)
+	}
+	return fmt.Errorf("the history is not linearizable: see %s", drawing)
+}
+
+func seenValues(ops []*operation) map[int]bool {
+	seen := map[int]bool{}
+	for _, o := range ops {
+		if !o.writes() && o.End == applied {
+			seen[o.Value] = true
+		}
+	}
+	return seen
+}

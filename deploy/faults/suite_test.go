@@ -1,0 +1,170 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// clients is how many there are at once.
+const clients = 8
+
+// Rounds of faults go over a cluster while clients write and read. After each
+// one, everything is checked.
+func TestFaults(t *testing.T) {
+	seed, length, dir := settings(t)
+	t.Logf("seed %d, files in %s", seed, dir)
+	c := startCluster(t, dir)
+	h := newHistory()
+	t.Cleanup(func() { keep(t, c, seed) })
+	users := make([]*client, clients)
+	for i := range users {
+		users[i] = newClient(i, seed, c.urls, h, func(format string, args ...any) {
+			t.Errorf(format, args...)
+			c.trace.note(format, args...)
+		})
+	}
+	for round, end := 0, time.Now().Add(length); !t.Failed(); round++ {
+		run(c, users, seed, round)
+		if time.Now().After(end) {
+			break
+		}
+	}
+}
+
+// settings reads the environment.
+func settings(t *testing.T) (seed uint64, length time.Duration, dir string) {
+	seed = rand.Uint64()
+	if text := os.Getenv("ECP_FAULTS_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal("ECP_FAULTS_SEED:", err)
+		}
+	}
+	if text := os.Getenv("ECP_FAULTS_FOR"); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatal("ECP_FAULTS_FOR:", err)
+		}
+	}
+	return seed, length, folder(t)
+}
+
+// folder outlives a test that has failed, unlike t.TempDir.
+func folder(t *testing.T) string {
+	dir := os.Getenv("ECP_FAULTS_DIR")
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), "ecp-faults-"+strconv.FormatUint(rand.Uint64(), 36))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// run is one round.
+func run(c *cluster, users []*client, seed uint64, round int) {
+	k := keysOfRound(round)
+	for _, fleet := range k.fleets {
+		c.putFleet(fleet)
+	}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	defer cancel()
+	loaded, archived := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(loaded)
+		load(ctx, k, users)
+	}()
+	go func() {
+		defer close(archived)
+		c.suffer(schedule(seed+1, round, only(c.t, databaseFaults())), false)
+	}()
+	c.suffer(schedule(seed, round, only(c.t, nodeFaults())), true)
+	<-archived
+	cancel()
+	<-loaded
+	if c.t.Failed() {
+		return
+	}
+	check(c, k, round, users[0].history)
+}
+
+// only returns the faults whose name the environment asks for.
+func only(t *testing.T, faults []fault) []fault {
+	names, err := regexp.Compile(os.Getenv("ECP_FAULTS_ONLY"))
+	if err != nil {
+		t.Error("ECP_FAULTS_ONLY:", err)
+	}
+	return slices.DeleteFunc(faults, func(f fault) bool { return err != nil || !names.MatchString(f.name) })
+}
+
+// putFleet makes a fleet that forgets no revision.
+func (c *cluster) putFleet(name string) {
+	body, err := json.Marshal(map[string]any{"settings": map[string]any{"revision_history_limit": 10_000}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	err = within(patience, "make a fleet", func() error {
+		a, err := c.http.send(context.Background(), http.MethodPut, c.url(0)+tenantPath+"/fleets/"+name, "put "+name, body)
+		if err == nil && a.status/100 != 2 {
+			err = fmt.Errorf("%d: %s", a.status, a.body)
+		}
+		return err
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// suffer goes through a schedule. After each fault of nodes the cluster must
+// be whole again.
+func (c *cluster) suffer(steps []step, nodes bool) {
+	for _, s := range steps {
+		if c.t.Failed() {
+			return
+		}
+		target := s.target
+		if nodes && target == leading {
+			var err error
+			if target, err = c.leader(); err != nil {
+				c.t.Errorf("before %s: %v", s, err)
+				return
+			}
+		}
+		c.trace.note("%s: begins at %d", s, target)
+		err := s.fault.do(c, target, s.hold, rand.New(rand.NewPCG(s.salt, 0)))
+		c.trace.note("%s: has ended", s)
+		if err == nil && nodes {
+			err = c.steady()
+			c.trace.note("the cluster is whole")
+		}
+		if err != nil {
+			c.t.Errorf("%s (node %d): %v", s, target, err)
+			return
+		}
+		time.Sleep(s.rest)
+	}
+}
+
+// keep leaves everything there when the test has failed, and says where.
+func keep(t *testing.T, c *cluster, seed uint64) {
+	if err := c.trace.save(filepath.Join(c.dir, "trace.log")); err != nil {
+		t.Error(err)
+	}
+	if !t.Failed() {
+		if os.Getenv("ECP_FAULTS_DIR") == "" {
+			t.Cleanup(func() { _ = os.RemoveAll(c.dir) })
+		}
+		return
+	}
+	t.Logf("failed with ECP_FAULTS_SEED=%d; history, trace and logs are in %s", seed, c.dir)
+}
