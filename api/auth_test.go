@@ -82,8 +82,8 @@ func TestPermissions(t *testing.T) {
 	least := map[string]string{
 		"getHealth": "", "getReady": "",
 		"putTenant": "admin", "deleteTenant": "admin", "transferLeader": "admin", "removeNode": "admin", "drainNode": "admin", "undrainNode": "admin",
-		"putReadOnly": "admin",
-		"putFleet":    "operator", "deleteFleet": "operator", "changeFleet": "operator", "rollbackFleet": "operator",
+		"putReadOnly": "admin", "finalizeCluster": "admin",
+		"putFleet": "operator", "deleteFleet": "operator", "changeFleet": "operator", "rollbackFleet": "operator",
 		"putEndpoints": "operator", "deleteEndpoints": "operator", "deleteProxy": "operator", "retryProxy": "operator",
 		"putSecret": "operator", "deleteSecret": "operator",
 	}

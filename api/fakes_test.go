@@ -23,10 +23,14 @@ type ledger struct {
 	requests [][]byte
 }
 
-func newLedger() *ledger {
+func newLedger() *ledger { return newLedgerAt(fsm.SupportedLevel) }
+
+// newLedgerAt is of a cluster that was founded at a feature level.
+func newLedgerAt(level uint32) *ledger {
 	l := &ledger{st: fsm.New()}
 	l.apply(&fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-		Identity: &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
+		Identity:     &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
+		FeatureLevel: level,
 	}}})
 	return l
 }
@@ -107,6 +111,16 @@ func (n *node) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, erro
 		return nil, err
 	}
 	return n.ledger.apply(c), nil
+}
+
+func (n *node) Finalize(_ context.Context, by string) (*fsmpb.Result, error) {
+	n.mu.Lock()
+	err := n.clusterErr
+	n.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return n.ledger.apply(&fsmpb.Command{By: by, Op: &fsmpb.Command_RaiseLevel{RaiseLevel: &fsmpb.RaiseLevel{Level: fsm.SupportedLevel}}}), nil
 }
 
 func (n *node) ReadIndex(context.Context) (uint64, error) {

@@ -140,7 +140,7 @@ func (n *Node) nameCluster(ctx context.Context, rt *runtime) {
 		body, err := proto.Marshal(&fsmpb.Command{
 			By: "cluster",
 			Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-				Identity: &fsmpb.Identity{ClusterId: n.ident.ClusterID(), Epoch: randomID(8)},
+				Identity: &fsmpb.Identity{ClusterId: n.ident.ClusterID(), Epoch: randomID(8)}, FeatureLevel: n.newLevel(),
 			}},
 		})
 		if err == nil {

@@ -465,9 +465,11 @@ type Seed struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	ServerId string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	// Advertised host and Raft port.
-	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// As in NodeInfo.
+	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Seed) Reset() {
@@ -512,6 +514,13 @@ func (x *Seed) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *Seed) GetSupportedLevel() uint32 {
+	if x != nil {
+		return x.SupportedLevel
+	}
+	return 0
 }
 
 type ProbeRequest struct {
@@ -580,9 +589,12 @@ type NodeInfo struct {
 	// Whether it has no more than the last committed state of its own disk.
 	Stale bool `protobuf:"varint,21,opt,name=stale,proto3" json:"stale,omitempty"`
 	// It hands its xDS streams over.
-	Draining      bool `protobuf:"varint,20,opt,name=draining,proto3" json:"draining,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Draining bool `protobuf:"varint,20,opt,name=draining,proto3" json:"draining,omitempty"`
+	// The highest feature level that its binary supports; 0 from those that know
+	// of none: 1.
+	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *NodeInfo) Reset() {
@@ -762,6 +774,13 @@ func (x *NodeInfo) GetDraining() bool {
 	return false
 }
 
+func (x *NodeInfo) GetSupportedLevel() uint32 {
+	if x != nil {
+		return x.SupportedLevel
+	}
+	return 0
+}
+
 type PromiseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Promise       *Promise               `protobuf:"bytes,1,opt,name=promise,proto3" json:"promise,omitempty"`
@@ -871,9 +890,11 @@ type JoinRequest struct {
 	ServerId string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	Address  string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// Set once the request has been passed on.
-	Forwarded     bool `protobuf:"varint,3,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Forwarded bool `protobuf:"varint,3,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
+	// As in NodeInfo.
+	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *JoinRequest) Reset() {
@@ -925,6 +946,13 @@ func (x *JoinRequest) GetForwarded() bool {
 		return x.Forwarded
 	}
 	return false
+}
+
+func (x *JoinRequest) GetSupportedLevel() uint32 {
+	if x != nil {
+		return x.SupportedLevel
+	}
+	return 0
 }
 
 type RemoveRequest struct {
@@ -1069,6 +1097,51 @@ func (x *DrainRequest) GetWithinMs() int64 {
 	return 0
 }
 
+type FinalizeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Subject of the caller.
+	By            string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinalizeRequest) Reset() {
+	*x = FinalizeRequest{}
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinalizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinalizeRequest) ProtoMessage() {}
+
+func (x *FinalizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinalizeRequest.ProtoReflect.Descriptor instead.
+func (*FinalizeRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FinalizeRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // Outcome is empty when it is done, else a coded refusal.
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1080,7 +1153,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[14]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1165,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[14]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1178,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Outcome) GetCode() string {
@@ -1132,7 +1205,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[15]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1217,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[15]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1230,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -1177,7 +1250,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[16]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1262,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[16]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1275,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ProposeReply) GetResult() *fsmpb.Result {
@@ -1227,7 +1300,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1312,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1325,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 type ReadIndexReply struct {
@@ -1265,7 +1338,7 @@ type ReadIndexReply struct {
 
 func (x *ReadIndexReply) Reset() {
 	*x = ReadIndexReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1350,7 @@ func (x *ReadIndexReply) String() string {
 func (*ReadIndexReply) ProtoMessage() {}
 
 func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1363,7 @@ func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexReply.ProtoReflect.Descriptor instead.
 func (*ReadIndexReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadIndexReply) GetIndex() uint64 {
@@ -1315,7 +1388,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1400,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1413,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 type ConfirmReply struct {
@@ -1353,7 +1426,7 @@ type ConfirmReply struct {
 
 func (x *ConfirmReply) Reset() {
 	*x = ConfirmReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1438,7 @@ func (x *ConfirmReply) String() string {
 func (*ConfirmReply) ProtoMessage() {}
 
 func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1451,7 @@ func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmReply.ProtoReflect.Descriptor instead.
 func (*ConfirmReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ConfirmReply) GetServerId() string {
@@ -1404,7 +1477,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1489,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1502,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *QueryRequest) GetQuery() *fsmpb.Query {
@@ -1449,7 +1522,7 @@ type QueryReply struct {
 
 func (x *QueryReply) Reset() {
 	*x = QueryReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1534,7 @@ func (x *QueryReply) String() string {
 func (*QueryReply) ProtoMessage() {}
 
 func (x *QueryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1547,7 @@ func (x *QueryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryReply.ProtoReflect.Descriptor instead.
 func (*QueryReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *QueryReply) GetAnswer() *fsmpb.Answer {
@@ -1534,11 +1607,12 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12 \n" +
 	"\vcoordinator\x18\x02 \x01(\tR\vcoordinator\x12.\n" +
-	"\amembers\x18\x03 \x03(\v2\x14.ecp.cluster.v1.SeedR\amembers\"=\n" +
+	"\amembers\x18\x03 \x03(\v2\x14.ecp.cluster.v1.SeedR\amembers\"f\n" +
 	"\x04Seed\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x0e\n" +
-	"\fProbeRequest\"\xb9\x04\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12'\n" +
+	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\"\x0e\n" +
+	"\fProbeRequest\"\xe2\x04\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1566,24 +1640,28 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x05clock\x18\x12 \x01(\x03R\x05clock\x12\x16\n" +
 	"\x06reason\x18\x13 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05stale\x18\x15 \x01(\bR\x05stale\x12\x1a\n" +
-	"\bdraining\x18\x14 \x01(\bR\bdraining\"C\n" +
+	"\bdraining\x18\x14 \x01(\bR\bdraining\x12'\n" +
+	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12,\n" +
-	"\x04info\x18\x03 \x01(\v2\x18.ecp.cluster.v1.NodeInfoR\x04info\"b\n" +
+	"\x04info\x18\x03 \x01(\v2\x18.ecp.cluster.v1.NodeInfoR\x04info\"\x8b\x01\n" +
 	"\vJoinRequest\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1c\n" +
-	"\tforwarded\x18\x03 \x01(\bR\tforwarded\"(\n" +
+	"\tforwarded\x18\x03 \x01(\bR\tforwarded\x12'\n" +
+	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\"(\n" +
 	"\rRemoveRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"*\n" +
 	"\x0fTransferRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\";\n" +
 	"\fDrainRequest\x12\x0e\n" +
 	"\x02on\x18\x01 \x01(\bR\x02on\x12\x1b\n" +
-	"\twithin_ms\x18\x02 \x01(\x03R\bwithinMs\"5\n" +
+	"\twithin_ms\x18\x02 \x01(\x03R\bwithinMs\"!\n" +
+	"\x0fFinalizeRequest\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\"5\n" +
 	"\aOutcome\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\"*\n" +
@@ -1605,7 +1683,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"QueryReply\x12*\n" +
 	"\x06answer\x18\x01 \x01(\v2\x12.ecp.fsm.v1.AnswerR\x06answer\x121\n" +
-	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\xba\x05\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\x85\x06\n" +
 	"\x04Peer\x12?\n" +
 	"\x05Probe\x12\x1c.ecp.cluster.v1.ProbeRequest\x1a\x18.ecp.cluster.v1.NodeInfo\x12G\n" +
 	"\aPromise\x12\x1e.ecp.cluster.v1.PromiseRequest\x1a\x1c.ecp.cluster.v1.PromiseReply\x12<\n" +
@@ -1615,7 +1693,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\aPropose\x12\x1e.ecp.cluster.v1.ProposeRequest\x1a\x1c.ecp.cluster.v1.ProposeReply\x12M\n" +
 	"\tReadIndex\x12 .ecp.cluster.v1.ReadIndexRequest\x1a\x1e.ecp.cluster.v1.ReadIndexReply\x12G\n" +
 	"\aConfirm\x12\x1e.ecp.cluster.v1.ConfirmRequest\x1a\x1c.ecp.cluster.v1.ConfirmReply\x12A\n" +
-	"\x05Query\x12\x1c.ecp.cluster.v1.QueryRequest\x1a\x1a.ecp.cluster.v1.QueryReply\x12>\n" +
+	"\x05Query\x12\x1c.ecp.cluster.v1.QueryRequest\x1a\x1a.ecp.cluster.v1.QueryReply\x12I\n" +
+	"\bFinalize\x12\x1f.ecp.cluster.v1.FinalizeRequest\x1a\x1c.ecp.cluster.v1.ProposeReply\x12>\n" +
 	"\x05Drain\x12\x1c.ecp.cluster.v1.DrainRequest\x1a\x17.ecp.cluster.v1.OutcomeB6Z4github.com/org/envoy-control-plane/cluster/clusterpbb\x06proto3"
 
 var (
@@ -1631,7 +1710,7 @@ func file_cluster_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(Hello_Kind)(0),          // 0: ecp.cluster.v1.Hello.Kind
 	(*Hello)(nil),            // 1: ecp.cluster.v1.Hello
@@ -1648,18 +1727,19 @@ var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(*RemoveRequest)(nil),    // 12: ecp.cluster.v1.RemoveRequest
 	(*TransferRequest)(nil),  // 13: ecp.cluster.v1.TransferRequest
 	(*DrainRequest)(nil),     // 14: ecp.cluster.v1.DrainRequest
-	(*Outcome)(nil),          // 15: ecp.cluster.v1.Outcome
-	(*ProposeRequest)(nil),   // 16: ecp.cluster.v1.ProposeRequest
-	(*ProposeReply)(nil),     // 17: ecp.cluster.v1.ProposeReply
-	(*ReadIndexRequest)(nil), // 18: ecp.cluster.v1.ReadIndexRequest
-	(*ReadIndexReply)(nil),   // 19: ecp.cluster.v1.ReadIndexReply
-	(*ConfirmRequest)(nil),   // 20: ecp.cluster.v1.ConfirmRequest
-	(*ConfirmReply)(nil),     // 21: ecp.cluster.v1.ConfirmReply
-	(*QueryRequest)(nil),     // 22: ecp.cluster.v1.QueryRequest
-	(*QueryReply)(nil),       // 23: ecp.cluster.v1.QueryReply
-	(*fsmpb.Result)(nil),     // 24: ecp.fsm.v1.Result
-	(*fsmpb.Query)(nil),      // 25: ecp.fsm.v1.Query
-	(*fsmpb.Answer)(nil),     // 26: ecp.fsm.v1.Answer
+	(*FinalizeRequest)(nil),  // 15: ecp.cluster.v1.FinalizeRequest
+	(*Outcome)(nil),          // 16: ecp.cluster.v1.Outcome
+	(*ProposeRequest)(nil),   // 17: ecp.cluster.v1.ProposeRequest
+	(*ProposeReply)(nil),     // 18: ecp.cluster.v1.ProposeReply
+	(*ReadIndexRequest)(nil), // 19: ecp.cluster.v1.ReadIndexRequest
+	(*ReadIndexReply)(nil),   // 20: ecp.cluster.v1.ReadIndexReply
+	(*ConfirmRequest)(nil),   // 21: ecp.cluster.v1.ConfirmRequest
+	(*ConfirmReply)(nil),     // 22: ecp.cluster.v1.ConfirmReply
+	(*QueryRequest)(nil),     // 23: ecp.cluster.v1.QueryRequest
+	(*QueryReply)(nil),       // 24: ecp.cluster.v1.QueryReply
+	(*fsmpb.Result)(nil),     // 25: ecp.fsm.v1.Result
+	(*fsmpb.Query)(nil),      // 26: ecp.fsm.v1.Query
+	(*fsmpb.Answer)(nil),     // 27: ecp.fsm.v1.Answer
 }
 var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: ecp.cluster.v1.Hello.kind:type_name -> ecp.cluster.v1.Hello.Kind
@@ -1668,34 +1748,36 @@ var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	5,  // 3: ecp.cluster.v1.NodeInfo.promise:type_name -> ecp.cluster.v1.Promise
 	5,  // 4: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
 	8,  // 5: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
-	24, // 6: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
-	15, // 7: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	15, // 8: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	25, // 9: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
-	26, // 10: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
-	15, // 11: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	25, // 6: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
+	16, // 7: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	16, // 8: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	26, // 9: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
+	27, // 10: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
+	16, // 11: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
 	7,  // 12: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
 	9,  // 13: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
 	11, // 14: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
 	12, // 15: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
 	13, // 16: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
-	16, // 17: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
-	18, // 18: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
-	20, // 19: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
-	22, // 20: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
-	14, // 21: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
-	8,  // 22: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
-	10, // 23: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
-	15, // 24: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
-	15, // 25: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
-	15, // 26: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
-	17, // 27: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
-	19, // 28: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
-	21, // 29: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
-	23, // 30: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
-	15, // 31: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
-	22, // [22:32] is the sub-list for method output_type
-	12, // [12:22] is the sub-list for method input_type
+	17, // 17: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
+	19, // 18: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
+	21, // 19: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
+	23, // 20: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
+	15, // 21: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
+	14, // 22: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
+	8,  // 23: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
+	10, // 24: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
+	16, // 25: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
+	16, // 26: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
+	16, // 27: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
+	18, // 28: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
+	20, // 29: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
+	22, // 30: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
+	24, // 31: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
+	18, // 32: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
+	16, // 33: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
+	23, // [23:34] is the sub-list for method output_type
+	12, // [12:23] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -1712,7 +1794,7 @@ func file_cluster_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_clusterpb_cluster_proto_rawDesc), len(file_cluster_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,8 +38,9 @@ type Stores struct {
 	Snapshots raft.SnapshotStore
 	Watch     *Watch
 
-	log     *Log
-	closers []func() error
+	log         *Log
+	snapshotDir string
+	closers     []func() error
 }
 
 // Options of Open.
@@ -86,9 +87,11 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 		return nil, fmt.Errorf("cache %s: %w", logPath, err)
 	}
 	s.log, s.Log = log, tracked{cache, log}
-	if s.Snapshots, err = openSnapshots(dir, o.Log); err != nil {
+	snapshots, err := openSnapshots(dir, o.Log)
+	if err != nil {
 		return nil, err
 	}
+	s.Snapshots, s.snapshotDir = snapshots, snapshots.dir
 	return s, syncDir(dir)
 }
 

@@ -151,6 +151,7 @@ type Command struct {
 	//	*Command_DeleteSecret
 	//	*Command_ForgetProxies
 	//	*Command_SetReadOnly
+	//	*Command_RaiseLevel
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -369,6 +370,15 @@ func (x *Command) GetSetReadOnly() *SetReadOnly {
 	return nil
 }
 
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -445,6 +455,10 @@ type Command_SetReadOnly struct {
 	SetReadOnly *SetReadOnly `protobuf:"bytes,27,opt,name=set_read_only,json=setReadOnly,proto3,oneof"`
 }
 
+type Command_RaiseLevel struct {
+	RaiseLevel *RaiseLevel `protobuf:"bytes,28,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutTenant) isCommand_Op() {}
@@ -480,6 +494,8 @@ func (*Command_DeleteSecret) isCommand_Op() {}
 func (*Command_ForgetProxies) isCommand_Op() {}
 
 func (*Command_SetReadOnly) isCommand_Op() {}
+
+func (*Command_RaiseLevel) isCommand_Op() {}
 
 // IdempotencyKey makes a retried command apply once. It belongs to the
 // command's subject and tenant.
@@ -538,8 +554,10 @@ func (x *IdempotencyKey) GetRequestHash() []byte {
 
 // InitCluster is the first command of a cluster. Later ones change nothing.
 type InitCluster struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Identity      *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Identity *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	// The highest that all founders support; 0 from those that know of none: 1.
+	FeatureLevel  uint32 `protobuf:"varint,2,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -579,6 +597,13 @@ func (x *InitCluster) GetIdentity() *Identity {
 		return x.Identity
 	}
 	return nil
+}
+
+func (x *InitCluster) GetFeatureLevel() uint32 {
+	if x != nil {
+		return x.FeatureLevel
+	}
+	return 0
 }
 
 type PutTenant struct {
@@ -1830,6 +1855,52 @@ func (x *SetReadOnly) GetMessage() string {
 	return ""
 }
 
+// RaiseLevel has the state behave as a feature level says from here on. A node
+// that does not support it stops. A lower one changes nothing.
+type RaiseLevel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 type ProxyReport_Connected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fleet         string                 `protobuf:"bytes,1,opt,name=fleet,proto3" json:"fleet,omitempty"`
@@ -1844,7 +1915,7 @@ type ProxyReport_Connected struct {
 
 func (x *ProxyReport_Connected) Reset() {
 	*x = ProxyReport_Connected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +1927,7 @@ func (x *ProxyReport_Connected) String() string {
 func (*ProxyReport_Connected) ProtoMessage() {}
 
 func (x *ProxyReport_Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +1994,7 @@ type ProxyReport_Disconnected struct {
 
 func (x *ProxyReport_Disconnected) Reset() {
 	*x = ProxyReport_Disconnected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2006,7 @@ func (x *ProxyReport_Disconnected) String() string {
 func (*ProxyReport_Disconnected) ProtoMessage() {}
 
 func (x *ProxyReport_Disconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2042,7 @@ type ProxyReport_Rejected struct {
 
 func (x *ProxyReport_Rejected) Reset() {
 	*x = ProxyReport_Rejected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2054,7 @@ func (x *ProxyReport_Rejected) String() string {
 func (*ProxyReport_Rejected) ProtoMessage() {}
 
 func (x *ProxyReport_Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2116,7 @@ type ProxyReport_Recovered struct {
 
 func (x *ProxyReport_Recovered) Reset() {
 	*x = ProxyReport_Recovered{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2128,7 @@ func (x *ProxyReport_Recovered) String() string {
 func (*ProxyReport_Recovered) ProtoMessage() {}
 
 func (x *ProxyReport_Recovered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2166,8 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"N\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x03R\x05stamp\x12/\n" +
-	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\xd2\t\n" +
+	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\x8d\n" +
+	"\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12<\n" +
 	"\vidempotency\x18\x02 \x01(\v2\x1a.ecp.fsm.v1.IdempotencyKeyR\vidempotency\x12<\n" +
@@ -2119,13 +2191,16 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"put_secret\x18\x18 \x01(\v2\x15.ecp.fsm.v1.PutSecretH\x00R\tputSecret\x12?\n" +
 	"\rdelete_secret\x18\x19 \x01(\v2\x18.ecp.fsm.v1.DeleteSecretH\x00R\fdeleteSecret\x12B\n" +
 	"\x0eforget_proxies\x18\x1a \x01(\v2\x19.ecp.fsm.v1.ForgetProxiesH\x00R\rforgetProxies\x12=\n" +
-	"\rset_read_only\x18\x1b \x01(\v2\x17.ecp.fsm.v1.SetReadOnlyH\x00R\vsetReadOnlyB\x04\n" +
+	"\rset_read_only\x18\x1b \x01(\v2\x17.ecp.fsm.v1.SetReadOnlyH\x00R\vsetReadOnly\x129\n" +
+	"\vraise_level\x18\x1c \x01(\v2\x16.ecp.fsm.v1.RaiseLevelH\x00R\n" +
+	"raiseLevelB\x04\n" +
 	"\x02op\"E\n" +
 	"\x0eIdempotencyKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
-	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\"?\n" +
+	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\"d\n" +
 	"\vInitCluster\x120\n" +
-	"\bidentity\x18\x01 \x01(\v2\x14.ecp.fsm.v1.IdentityR\bidentity\"\x95\x01\n" +
+	"\bidentity\x18\x01 \x01(\v2\x14.ecp.fsm.v1.IdentityR\bidentity\x12#\n" +
+	"\rfeature_level\x18\x02 \x01(\rR\ffeatureLevel\"\x95\x01\n" +
 	"\tPutTenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
 	"\x06labels\x18\x02 \x03(\v2!.ecp.fsm.v1.PutTenant.LabelsEntryR\x06labels\x1a9\n" +
@@ -2242,7 +2317,10 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"throughSeq\"D\n" +
 	"\vSetReadOnly\x12\x1b\n" +
 	"\tread_only\x18\x01 \x01(\bR\breadOnly\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessageB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\amessage\x18\x02 \x01(\tR\amessage\"\"\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05levelB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_command_proto_rawDescOnce sync.Once
@@ -2257,7 +2335,7 @@ func file_fsm_fsmpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(ChangeFleet_Mode)(0),            // 0: ecp.fsm.v1.ChangeFleet.Mode
 	(*Entry)(nil),                    // 1: ecp.fsm.v1.Entry
@@ -2283,19 +2361,20 @@ var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(*ConfigureArchive)(nil),         // 21: ecp.fsm.v1.ConfigureArchive
 	(*AckArchived)(nil),              // 22: ecp.fsm.v1.AckArchived
 	(*SetReadOnly)(nil),              // 23: ecp.fsm.v1.SetReadOnly
-	nil,                              // 24: ecp.fsm.v1.PutTenant.LabelsEntry
-	nil,                              // 25: ecp.fsm.v1.PutFleet.LabelsEntry
-	(*ProxyReport_Connected)(nil),    // 26: ecp.fsm.v1.ProxyReport.Connected
-	(*ProxyReport_Disconnected)(nil), // 27: ecp.fsm.v1.ProxyReport.Disconnected
-	(*ProxyReport_Rejected)(nil),     // 28: ecp.fsm.v1.ProxyReport.Rejected
-	(*ProxyReport_Recovered)(nil),    // 29: ecp.fsm.v1.ProxyReport.Recovered
-	nil,                              // 30: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	(*Identity)(nil),                 // 31: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),            // 32: ecp.fsm.v1.FleetSettings
-	(*Resource)(nil),                 // 33: ecp.fsm.v1.Resource
-	(*SecretInfo)(nil),               // 34: ecp.fsm.v1.SecretInfo
-	(*ArchiveSettings)(nil),          // 35: ecp.fsm.v1.ArchiveSettings
-	(*Locality)(nil),                 // 36: ecp.fsm.v1.Locality
+	(*RaiseLevel)(nil),               // 24: ecp.fsm.v1.RaiseLevel
+	nil,                              // 25: ecp.fsm.v1.PutTenant.LabelsEntry
+	nil,                              // 26: ecp.fsm.v1.PutFleet.LabelsEntry
+	(*ProxyReport_Connected)(nil),    // 27: ecp.fsm.v1.ProxyReport.Connected
+	(*ProxyReport_Disconnected)(nil), // 28: ecp.fsm.v1.ProxyReport.Disconnected
+	(*ProxyReport_Rejected)(nil),     // 29: ecp.fsm.v1.ProxyReport.Rejected
+	(*ProxyReport_Recovered)(nil),    // 30: ecp.fsm.v1.ProxyReport.Recovered
+	nil,                              // 31: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	(*Identity)(nil),                 // 32: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),            // 33: ecp.fsm.v1.FleetSettings
+	(*Resource)(nil),                 // 34: ecp.fsm.v1.Resource
+	(*SecretInfo)(nil),               // 35: ecp.fsm.v1.SecretInfo
+	(*ArchiveSettings)(nil),          // 36: ecp.fsm.v1.ArchiveSettings
+	(*Locality)(nil),                 // 37: ecp.fsm.v1.Locality
 }
 var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	2,  // 0: ecp.fsm.v1.Entry.commands:type_name -> ecp.fsm.v1.Command
@@ -2318,27 +2397,28 @@ var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	15, // 17: ecp.fsm.v1.Command.delete_secret:type_name -> ecp.fsm.v1.DeleteSecret
 	19, // 18: ecp.fsm.v1.Command.forget_proxies:type_name -> ecp.fsm.v1.ForgetProxies
 	23, // 19: ecp.fsm.v1.Command.set_read_only:type_name -> ecp.fsm.v1.SetReadOnly
-	31, // 20: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
-	24, // 21: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
-	25, // 22: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
-	32, // 23: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
-	0,  // 24: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
-	33, // 25: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
-	10, // 26: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
-	34, // 27: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
-	17, // 28: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
-	26, // 29: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
-	27, // 30: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
-	28, // 31: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
-	29, // 32: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
-	35, // 33: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	36, // 34: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
-	30, // 35: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	24, // 20: ecp.fsm.v1.Command.raise_level:type_name -> ecp.fsm.v1.RaiseLevel
+	32, // 21: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
+	25, // 22: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
+	26, // 23: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
+	33, // 24: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
+	0,  // 25: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
+	34, // 26: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
+	10, // 27: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
+	35, // 28: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
+	17, // 29: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
+	27, // 30: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
+	28, // 31: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
+	29, // 32: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
+	30, // 33: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
+	36, // 34: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	37, // 35: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
+	31, // 36: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_command_proto_init() }
@@ -2366,6 +2446,7 @@ func file_fsm_fsmpb_command_proto_init() {
 		(*Command_DeleteSecret)(nil),
 		(*Command_ForgetProxies)(nil),
 		(*Command_SetReadOnly)(nil),
+		(*Command_RaiseLevel)(nil),
 	}
 	file_fsm_fsmpb_command_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_fsmpb_command_proto_msgTypes[10].OneofWrappers = []any{}
@@ -2381,7 +2462,7 @@ func file_fsm_fsmpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_command_proto_rawDesc), len(file_fsm_fsmpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
