@@ -84,7 +84,7 @@ func TestPermissions(t *testing.T) {
 		"putTenant": "admin", "deleteTenant": "admin", "transferLeader": "admin", "removeNode": "admin", "drainNode": "admin", "undrainNode": "admin",
 		"getSnapshot": "admin", "putSnapshot": "admin",
 		"putFleet": "operator", "deleteFleet": "operator", "changeFleet": "operator", "rollbackFleet": "operator",
-		"putReadOnly":  "admin",
+		"putReadOnly": "admin", "finalizeCluster": "admin",
 		"putEndpoints": "operator", "deleteEndpoints": "operator", "deleteProxy": "operator", "retryProxy": "operator",
 		"putSecret": "operator", "deleteSecret": "operator",
 	}

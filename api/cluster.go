@@ -15,7 +15,7 @@ func getCluster(s *Server, c *call, st *fsm.State) (any, error) {
 	}
 	out := wire.Cluster{
 		ID: r.GetClusterId(), Epoch: r.GetEpoch(), Leader: r.GetLeader(), Term: r.GetTerm(),
-		Index: r.GetIndex(), Nodes: make([]wire.Node, len(r.GetNodes())),
+		Index: r.GetIndex(), FeatureLevel: st.FeatureLevel(), Nodes: make([]wire.Node, len(r.GetNodes())),
 	}
 	for i, n := range r.GetNodes() {
 		out.Nodes[i] = nodeJSON(n)
@@ -41,7 +41,7 @@ func nodeJSON(n *fsmpb.NodeReport) wire.Node {
 		ID: n.GetId(), Address: n.GetAddress(), Role: role, Leader: n.GetLeader(), Healthy: n.GetHealthy(),
 		Applied: n.GetApplied(), Streams: n.GetStreams(), Build: n.GetBuild(), Zone: n.GetZone(),
 		APIAddress: n.GetApiAddress(), XDSAddress: n.GetXdsAddress(), Reason: n.GetReason(),
-		Stale: n.GetStale(), Draining: n.GetDraining(),
+		Stale: n.GetStale(), Draining: n.GetDraining(), SupportedLevel: n.GetSupportedLevel(),
 	}
 }
 

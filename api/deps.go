@@ -57,6 +57,8 @@ type Cluster interface {
 	TransferLeadership(ctx context.Context, node string) error
 	// RemoveNode takes a node out of the cluster.
 	RemoveNode(ctx context.Context, node string) error
+	// Finalize raises the feature level to what all nodes support.
+	Finalize(ctx context.Context, by string) (*fsmpb.Result, error)
 	// DrainNode has a node hand its xDS streams over within a time (0: its
 	// own), or take streams again.
 	DrainNode(ctx context.Context, node string, on bool, within time.Duration) error

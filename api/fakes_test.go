@@ -26,15 +26,20 @@ type ledger struct {
 	backups, spread map[string]*fsm.State
 }
 
-func newLedger() *ledger {
+func newLedger() *ledger { return newLedgerAt(fsm.SupportedLevel) }
+
+// newLedgerAt is of a cluster that was founded at a feature level.
+func newLedgerAt(level uint32) *ledger {
 	l := &ledger{st: fsm.New(), backups: map[string]*fsm.State{}, spread: map[string]*fsm.State{}}
-	l.apply(initCluster("c1", "e1"))
+	init := initCluster("c1", "e1")
+	init.GetInitCluster().FeatureLevel = level
+	l.apply(init)
 	return l
 }
 
 func initCluster(id, epoch string) *fsmpb.Command {
 	return &fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-		Identity: &fsmpb.Identity{ClusterId: id, Epoch: epoch},
+		Identity: &fsmpb.Identity{ClusterId: id, Epoch: epoch}, FeatureLevel: fsm.SupportedLevel,
 	}}}
 }
 
@@ -114,6 +119,16 @@ func (n *node) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, erro
 		return nil, err
 	}
 	return n.ledger.apply(c), nil
+}
+
+func (n *node) Finalize(_ context.Context, by string) (*fsmpb.Result, error) {
+	n.mu.Lock()
+	err := n.clusterErr
+	n.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return n.ledger.apply(&fsmpb.Command{By: by, Op: &fsmpb.Command_RaiseLevel{RaiseLevel: &fsmpb.RaiseLevel{Level: fsm.SupportedLevel}}}), nil
 }
 
 func (n *node) ReadIndex(context.Context) (uint64, error) {

@@ -144,6 +144,7 @@ func routes() []Route {
 		},
 		{get, clusterPath + "/read-only", "getReadOnly", PermView, KindPlain, reading, read(getReadOnly)},
 		{put, clusterPath + "/read-only", "putReadOnly", PermCluster, KindPlain, nil, (*Server).putReadOnly},
+		{post, clusterPath + "/finalize", "finalizeCluster", PermCluster, KindPlain, nil, (*Server).finalizeCluster},
 		{post, clusterPath + "/leader", "transferLeader", PermCluster, KindPlain, nil, (*Server).transferLeader},
 		{del, clusterPath + "/nodes/{node}", "removeNode", PermCluster, KindPlain, nil, (*Server).removeNode},
 		{

@@ -84,7 +84,7 @@ func shapes() map[string]any {
 		"PendingProxy": wire.PendingProxy{}, "MissingNode": wire.MissingNode{}, "History": wire.History{},
 		"Event": wire.Event{}, "Cluster": wire.Cluster{}, "Node": wire.Node{}, "ArchiveStatus": wire.ArchiveStatus{},
 		"LeaderTransfer": wire.LeaderTransfer{}, "LeaderTransferred": wire.LeaderTransferred{},
-		"ReadOnly": wire.ReadOnly{}, "ReadOnlySet": wire.ReadOnlySet{}, "NodeRemoved": wire.NodeRemoved{}, "NodeDraining": wire.NodeDraining{}, "ProxyConfig": wire.ProxyConfig{}, "StreamConfig": wire.StreamConfig{},
+		"ReadOnly": wire.ReadOnly{}, "Finalized": wire.Finalized{}, "ReadOnlySet": wire.ReadOnlySet{}, "NodeRemoved": wire.NodeRemoved{}, "NodeDraining": wire.NodeDraining{}, "ProxyConfig": wire.ProxyConfig{}, "StreamConfig": wire.StreamConfig{},
 		"TypeConfig": wire.TypeConfig{}, "ResourceConfig": wire.ResourceConfig{}, "Retried": wire.Retried{},
 		"Restored": wire.Restored{},
 	}

@@ -32,6 +32,9 @@ func (s *Server) propose(c *call, raw []byte, command *fsmpb.Command) (*fsmpb.Re
 		return nil, err
 	}
 	command.Idempotency = key
+	if err := s.needLevel(c, command); err != nil {
+		return nil, err
+	}
 	result, err := s.deps.Cluster.Propose(c.ctx, command)
 	if err != nil {
 		return nil, s.unheard(c, err)

@@ -48,6 +48,9 @@ type Config struct {
 	// StaleAfter is how long after its start a node without a majority waits
 	// until it is Stale; 0: it waits for ever.
 	StaleAfter time.Duration
+	// FinalizeAfter is for how long all servers must have supported a higher
+	// feature level until the leader raises it by itself; 0: never.
+	FinalizeAfter time.Duration
 
 	// APIAddress, XDSAddress and Build are shown in reports.
 	APIAddress string
@@ -136,6 +139,9 @@ type Deps struct {
 	slowLog func(raft.LogStore) raft.LogStore
 	// now is the clock that entries are stamped by.
 	now func() time.Time
+	// supports makes a test's binary an older one: the highest feature level
+	// that it knows.
+	supports uint32
 }
 
 var nodeIDs = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?$`)
@@ -171,6 +177,9 @@ func (c *Config) Validate() error {
 	}
 	if c.StaleAfter < 0 {
 		errs = append(errs, fmt.Errorf("stale-after %s", c.StaleAfter))
+	}
+	if c.FinalizeAfter < 0 {
+		errs = append(errs, fmt.Errorf("finalize-after %s", c.FinalizeAfter))
 	}
 	if c.BootstrapExpect < 0 {
 		errs = append(errs, fmt.Errorf("bootstrap-expect %d", c.BootstrapExpect))

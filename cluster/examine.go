@@ -56,7 +56,11 @@ func Examine(dir string) (*Examination, error) {
 	var k *machine
 	e.Inspection, err = store.Inspect(dir, func(i *store.Inspection, entry *raft.Log) {
 		if k == nil {
-			k = newMachine(slog.New(slog.DiscardHandler), nil, newMetrics())
+			k = newMachine(slog.New(slog.DiscardHandler), nil, newMetrics(), fsm.SupportedLevel, func(error) {})
+			k.begin(func(sum checksum) *fsm.State {
+				st, _ := newBackups(dir).state(sum) // without it the state ends there
+				return st
+			})
 			if i.State != nil {
 				k.restored(i.State)
 			}

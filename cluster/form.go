@@ -91,9 +91,11 @@ func (n *Node) formsAlone() bool {
 
 // forgetPromise ends the first start.
 func (n *Node) forgetPromise() error {
-	if n.ident.get().Promise == nil {
+	p := n.ident.get().Promise
+	if p == nil {
 		return nil
 	}
+	n.foundedAt.Store(foundingLevel(p))
 	return n.ident.update(func(id *clusterpb.Identity) error {
 		id.Promise = nil
 		return nil
@@ -187,7 +189,7 @@ func (n *Node) choose(v view) (chosen []*clusterpb.Seed, wait string) {
 			return nil, "the bootstrap that " + id + " takes part in"
 		}
 		if info.Voter {
-			chosen = append(chosen, &clusterpb.Seed{ServerId: id, Address: info.Address})
+			chosen = append(chosen, seedOf(info))
 		}
 	}
 	if len(chosen) < n.cfg.BootstrapExpect {
@@ -218,7 +220,7 @@ func (n *Node) chooseInitial(v view) (chosen []*clusterpb.Seed, wait string) {
 		case info.Promise != nil:
 			return nil, "the bootstrap that " + m + " takes part in"
 		default:
-			chosen = append(chosen, &clusterpb.Seed{ServerId: info.ServerId, Address: info.Address})
+			chosen = append(chosen, seedOf(info))
 		}
 	}
 	if len(missing) > 0 {
@@ -233,7 +235,11 @@ func sortSeeds(s []*clusterpb.Seed) {
 }
 
 func (n *Node) seed() *clusterpb.Seed {
-	return &clusterpb.Seed{ServerId: n.ident.ServerID(), Address: n.cfg.address()}
+	return &clusterpb.Seed{ServerId: n.ident.ServerID(), Address: n.cfg.address(), SupportedLevel: n.deps.supports}
+}
+
+func seedOf(info *clusterpb.NodeInfo) *clusterpb.Seed {
+	return &clusterpb.Seed{ServerId: info.ServerId, Address: info.Address, SupportedLevel: info.SupportedLevel}
 }
 
 // chooseSeed returns the backup that the cluster goes on from, "" for none, or

@@ -43,7 +43,9 @@ func (n *Node) join(ctx context.Context, rt *runtime) (wait string, err error) {
 			return "", err
 		}
 		asking, cancel := context.WithTimeout(ctx, changeTimeout)
-		outcome, err := client.Join(asking, &clusterpb.JoinRequest{ServerId: n.ident.ServerID(), Address: n.cfg.address()})
+		outcome, err := client.Join(asking, &clusterpb.JoinRequest{
+			ServerId: n.ident.ServerID(), Address: n.cfg.address(), SupportedLevel: n.deps.supports,
+		})
 		cancel()
 		switch {
 		case err != nil:
@@ -72,7 +74,9 @@ func (n *Node) admit(ctx context.Context, req *clusterpb.JoinRequest) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNoLeader, err)
 		}
-		outcome, err := client.Join(ctx, &clusterpb.JoinRequest{ServerId: req.ServerId, Address: req.Address, Forwarded: true})
+		outcome, err := client.Join(ctx, &clusterpb.JoinRequest{
+			ServerId: req.ServerId, Address: req.Address, SupportedLevel: req.SupportedLevel, Forwarded: true,
+		})
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNoLeader, err)
 		}
@@ -86,6 +90,9 @@ func (n *Node) admit(ctx context.Context, req *clusterpb.JoinRequest) error {
 	servers := rt.servers()
 	if slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == req.ServerId }) {
 		return nil
+	}
+	if level := n.State().FeatureLevel(); levelOf(req) < level {
+		return fsm.Refusal(fsm.CodeLevelUnsupported, "the cluster is at feature level %d, the node's binary supports %d: it needs a newer one", level, levelOf(req))
 	}
 	if len(servers) >= maxServers {
 		return fsm.Refusal(fsm.CodeUnavailable, "the cluster has %d members already", len(servers))

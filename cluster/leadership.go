@@ -139,7 +139,7 @@ func (n *Node) takeOver(ctx context.Context, rt *runtime) {
 // backup that it goes on from, if there is one.
 func (n *Node) nameCluster(ctx context.Context, rt *runtime) {
 	for ctx.Err() == nil && n.State().Identity().GetClusterId() == "" {
-		init := &fsmpb.InitCluster{Identity: &fsmpb.Identity{ClusterId: n.ident.ClusterID(), Epoch: randomID(8)}}
+		init := &fsmpb.InitCluster{Identity: &fsmpb.Identity{ClusterId: n.ident.ClusterID(), Epoch: randomID(8)}, FeatureLevel: n.newLevel()}
 		if seed, err := parseChecksum(n.ident.get().Seed); err == nil {
 			if n.findBackup(ctx, seed) == nil {
 				return

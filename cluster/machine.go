@@ -27,6 +27,16 @@ type machine struct {
 	state   atomic.Pointer[fsm.State]
 	waiters waiters
 
+	// supports is the highest feature level that the binary knows.
+	supports uint32
+	// refused is told, once, of the first level above that: nothing behind it is
+	// applied any more.
+	refused func(error)
+	// tooNew is that error, nil before.
+	tooNew atomic.Pointer[error]
+	// raised has room for one word of a risen level.
+	raised chan struct{}
+
 	// mu admits one applier: Raft, or getAhead before Raft has a quorum.
 	mu sync.Mutex
 	// find returns the state of a backup that an entry needs; nil when the node
@@ -40,8 +50,10 @@ type machine struct {
 
 var _ raft.BatchingFSM = (*machine)(nil)
 
-func newMachine(log *slog.Logger, observers []Observer, m *metrics) *machine {
-	k := &machine{log: log, observers: observers, metrics: m}
+func newMachine(log *slog.Logger, observers []Observer, m *metrics, supports uint32, refused func(error)) *machine {
+	k := &machine{
+		log: log, observers: observers, metrics: m, supports: supports, refused: refused, raised: make(chan struct{}, 1),
+	}
 	k.state.Store(fsm.New())
 	return k
 }
@@ -77,6 +89,9 @@ func (k *machine) apply(logs []*raft.Log) []any {
 			// The same on every node: an entry without commands.
 			k.log.Error("an entry of the Raft log is not ours", "index", l.Index, "error", err)
 			entry.Reset()
+		}
+		if k.refuses(l.Index, entry) {
+			break
 		}
 		at := k.backupsFor(entry)
 		if k.halted {
@@ -123,7 +138,14 @@ func (k *machine) begin(find func(checksum) *fsm.State) {
 }
 
 func (k *machine) publish(state *fsm.State, events []*fsmpb.Event) {
-	k.state.Store(state)
+	before := k.state.Swap(state)
+	if level := state.FeatureLevel(); level > before.FeatureLevel() {
+		k.log.Info("at a new feature level", "level", level, "index", state.LevelIndex())
+		select {
+		case k.raised <- struct{}{}:
+		default:
+		}
+	}
 	k.waiters.reached(state.Index())
 	for _, o := range k.observers {
 		o.Applied(state, events)
@@ -137,6 +159,9 @@ func (k *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if k.halted {
 		return nil, errors.New("the node stops, and has not applied all that Raft handed over")
 	}
+	if err := k.tooNew.Load(); err != nil {
+		return nil, *err
+	}
 	if k.ahead > 0 {
 		return nil, fmt.Errorf("no snapshot before Raft has reached index %d, which the state has", k.ahead)
 	}
@@ -147,7 +172,11 @@ func (k *machine) Snapshot() (raft.FSMSnapshot, error) {
 func (k *machine) Restore(r io.ReadCloser) error {
 	state, err := fsm.ReadSnapshot(r)
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		err = fmt.Errorf("restore: %w", err)
+		if errors.Is(err, fsm.ErrNewerSnapshot) {
+			k.refuse(err)
+		}
+		return err
 	}
 	k.restored(state)
 	return nil
@@ -159,6 +188,21 @@ func (k *machine) restored(state *fsm.State) {
 	defer k.mu.Unlock()
 	k.ahead = 0
 	k.publish(state, nil)
+}
+
+// refuses reports whether an entry, or one before it, sets a level that the
+// binary does not know; k.mu is held.
+func (k *machine) refuses(index uint64, e *fsmpb.Entry) bool {
+	if level := fsm.EntryLevel(e); level > k.supports {
+		k.refuse(fmt.Errorf("the log needs a newer binary: feature level %d from index %d on; this one supports %d", level, index, k.supports))
+	}
+	return k.tooNew.Load() != nil
+}
+
+func (k *machine) refuse(err error) {
+	if k.tooNew.CompareAndSwap(nil, &err) {
+		k.refused(err)
+	}
 }
 
 // wait returns the state once it has reached an index.

@@ -46,7 +46,7 @@ type collector struct{ n *Node }
 
 // The descriptions never change.
 type descs struct {
-	leader, state, term, commit, applied, lastContact, writes, writeSeconds, nodes, gossip, ready, readOnly *prometheus.Desc
+	leader, state, term, commit, applied, lastContact, writes, writeSeconds, nodes, gossip, ready, readOnly, level *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -66,6 +66,7 @@ func newDescs() descs {
 		gossip:       d("ecp_cluster_gossip_members", "Nodes that gossip believes to be alive."),
 		ready:        d("ecp_cluster_ready", "1 once the node has caught up after its start."),
 		readOnly:     d("ecp_read_only", "1 while the cluster refuses what tenants write."),
+		level:        d("ecp_feature_level", "Feature level of the state."),
 	}
 }
 
@@ -74,6 +75,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	d := &c.n.descs
 	for _, x := range []*prometheus.Desc{
 		d.leader, d.state, d.term, d.commit, d.applied, d.lastContact, d.writes, d.writeSeconds, d.nodes, d.gossip, d.ready, d.readOnly,
+		d.level,
 	} {
 		ch <- x
 	}
@@ -100,6 +102,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	d := &c.n.descs
 	gauge(d.ready, one(c.n.ready.Load()))
+	gauge(d.level, float64(c.n.State().FeatureLevel()))
 	gauge(d.readOnly, one(c.n.State().ReadOnly() != nil))
 	rt := c.n.rt.Load()
 	if rt == nil {

@@ -44,6 +44,9 @@ type Node struct {
 	failed atomic.Pointer[string]
 	// skew is the leader's clock less the median of the others', nanoseconds.
 	skew atomic.Int64
+	// foundedAt is the feature level of a new cluster that the node has helped to
+	// found; 0: it has not.
+	foundedAt atomic.Uint32
 	// waitsFor says what a first start waits for.
 	waitsFor atomic.Pointer[string]
 
@@ -75,6 +78,9 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	if deps.Streams == nil {
 		deps.Streams = func() int { return 0 }
 	}
+	if deps.supports == 0 {
+		deps.supports = fsm.SupportedLevel
+	}
 	if deps.Draining == nil {
 		deps.Draining = func() bool { return false }
 	}
@@ -84,14 +90,14 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	}
 	m := newMetrics()
 	n := &Node{
-		cfg: cfg, deps: deps, log: deps.Log, metrics: m, descs: newDescs(), start: time.Now(),
-		ident: ident, machine: newMachine(deps.Log, deps.Observers, m), lead: newLeadership(),
+		cfg: cfg, deps: deps, log: deps.Log, metrics: m, descs: newDescs(), start: time.Now(), ident: ident, lead: newLeadership(),
 		backups: newBackups(cfg.DataDir),
 		fatal:   make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if err := n.takeSeed(); err != nil {
 		return nil, err
 	}
+	n.machine = newMachine(deps.Log, deps.Observers, m, deps.supports, n.fail)
 	if deps.Metrics != nil {
 		if err := deps.Metrics.Register(collector{n}); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)

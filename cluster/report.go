@@ -56,7 +56,7 @@ func nodeReport(s raft.Server, info *clusterpb.NodeInfo, leader string) *fsmpb.N
 	r.Reachable = true
 	r.Address, r.Applied, r.Streams, r.Build, r.Zone = info.Address, info.Index, info.Streams, info.Build, info.Zone
 	r.ApiAddress, r.XdsAddress, r.Reason = info.ApiAddress, info.XdsAddress, info.Reason
-	r.Stale, r.Draining = info.Stale, info.Draining
+	r.Stale, r.Draining, r.SupportedLevel = info.Stale, info.Draining, levelOf(info)
 	if !info.Ready && r.Reason == "" {
 		r.Reason = "catching up"
 	}

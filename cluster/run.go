@@ -85,7 +85,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
 		rt.gossip.Run, rt.proposer.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
-		n.meetStrangers,
+		n.meetStrangers, n.finalizeInTime, n.keepLevel,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
@@ -147,6 +147,9 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 	}
 	n.machine.begin(func(sum checksum) *fsm.State { return n.findBackup(ctx, sum) })
 	rt.raft, err = raft.NewRaft(n.raftConfig(), n.machine, rt.stores.Log, rt.stores.Stable, rt.stores.Snapshots, rt.trans)
+	if tooNew := n.machine.tooNew.Load(); tooNew != nil {
+		err = *tooNew // Raft tries an older snapshot then
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
@@ -306,6 +309,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.ready.Load(),
 		Recoveries: id.Recoveries,
 		Clock:      n.deps.now().UnixNano(), Seed: n.seedOf(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
+		SupportedLevel: n.deps.supports,
 	}
 	if rt := n.rt.Load(); rt != nil {
 		out.Configured = len(rt.servers()) > 0

@@ -59,6 +59,12 @@ func (s *server) Drain(ctx context.Context, req *clusterpb.DrainRequest) (*clust
 	return said(s.n.drainHere(ctx, req.GetOn(), time.Duration(req.GetWithinMs())*time.Millisecond)), nil
 }
 
+// Finalize implements clusterpb.PeerServer.
+func (s *server) Finalize(ctx context.Context, req *clusterpb.FinalizeRequest) (*clusterpb.ProposeReply, error) {
+	result, err := s.n.finalizeHere(ctx, req.GetBy())
+	return &clusterpb.ProposeReply{Result: result, Outcome: outcomeOf(err)}, nil
+}
+
 // said is an outcome, never nil.
 func said(err error) *clusterpb.Outcome {
 	if o := outcomeOf(err); o != nil {

@@ -71,6 +71,9 @@ func (t *transition) command(c *fsmpb.Command) *fsmpb.Result {
 
 // perform dispatches a command. A refusal may leave t half changed.
 func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
+	if RequiredLevel(c) > t.level {
+		return nil, errUnknownCommand
+	}
 	if err := t.refuseTenant(tenantOf(c)); err != nil {
 		return nil, err
 	}
@@ -113,9 +116,13 @@ func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
 		return t.restoreState(op.RestoreState)
 	case *fsmpb.Command_SetReadOnly:
 		return t.setReadOnly(op.SetReadOnly)
+	case *fsmpb.Command_RaiseLevel:
+		return t.raiseLevel(op.RaiseLevel)
 	}
-	return nil, Refusal(CodeInvalid, "unknown command")
+	return nil, errUnknownCommand
 }
+
+var errUnknownCommand = Refusal(CodeInvalid, "unknown command")
 
 // tenantOf returns the tenant that a command is about, "" for the cluster.
 func tenantOf(c *fsmpb.Command) string {
@@ -173,7 +180,11 @@ func (t *transition) initCluster(c *fsmpb.InitCluster) (*fsmpb.Result, *Error) {
 	if c.GetIdentity().GetClusterId() == "" || c.GetIdentity().GetEpoch() == "" {
 		return nil, Refusal(CodeInvalid, "a cluster needs an id and an epoch")
 	}
+	if err := supported(c.FeatureLevel); err != nil {
+		return nil, err
+	}
 	t.identity = c.Identity
+	t.setLevel(c.FeatureLevel)
 	var from *State
 	if seed := c.GetSeedSha256(); len(seed) > 0 {
 		var err *Error

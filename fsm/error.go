@@ -42,10 +42,12 @@ const (
 	CodeTimeout        Code = "timeout"         // of a read or a wait
 )
 
-// Codes of refused changes of the cluster's membership.
+// Codes of refused changes of the cluster's membership and feature level.
 const (
-	CodeNodeNotFound    Code = "node_not_found"
-	CodeWouldLoseQuorum Code = "would_lose_quorum"
+	CodeNodeNotFound     Code = "node_not_found"
+	CodeWouldLoseQuorum  Code = "would_lose_quorum"
+	CodeLevelUnsupported Code = "level_unsupported" // by a binary
+	CodeNotFinalized     Code = "not_finalized"     // the cluster's level is too low
 )
 
 // Error is a coded refusal.

@@ -22,9 +22,12 @@ type machine struct {
 	backups map[string]*fsm.State
 }
 
-func newMachine(t testing.TB) *machine {
+func newMachine(t testing.TB) *machine { return founded(t, fsm.SupportedLevel) }
+
+// founded is of a cluster that was founded at a level.
+func founded(t testing.TB, level uint32) *machine {
 	m := &machine{t: t, state: fsm.New(), now: 1_700_000_000e9}
-	m.ok(cluster("c1", "e1"))
+	m.ok(clusterAt(level, "c1", "e1"))
 	return m
 }
 
@@ -65,10 +68,16 @@ func (m *machine) refused(code fsm.Code, c *fsmpb.Command) *fsmpb.Result {
 	return r
 }
 
-func cluster(id, epoch string) *fsmpb.Command {
+func cluster(id, epoch string) *fsmpb.Command { return clusterAt(fsm.SupportedLevel, id, epoch) }
+
+func clusterAt(level uint32, id, epoch string) *fsmpb.Command {
 	return &fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-		Identity: &fsmpb.Identity{ClusterId: id, Epoch: epoch},
+		Identity: &fsmpb.Identity{ClusterId: id, Epoch: epoch}, FeatureLevel: level,
 	}}}
+}
+
+func raiseLevel(to uint32) *fsmpb.Command {
+	return &fsmpb.Command{By: "ann", Op: &fsmpb.Command_RaiseLevel{RaiseLevel: &fsmpb.RaiseLevel{Level: to}}}
 }
 
 func putTenant(name string) *fsmpb.Command {

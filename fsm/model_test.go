@@ -24,11 +24,13 @@ type model struct {
 	secrets   map[string]string              // "tenant/name": sealed
 	streams   map[string]map[string]bool     // "tenant/proxy": "node/start/number"
 	events    int
+	level     uint32
 	readOnly  bool
 }
 
-func newModel() *model {
+func newModel(level uint32) *model {
 	return &model{
+		level:   level,
 		tenants: map[string]bool{"default": true}, fleets: map[string][]map[string]string{},
 		endpoints: map[string]string{}, secrets: map[string]string{}, streams: map[string]map[string]bool{}, events: 1,
 	}
@@ -61,7 +63,16 @@ func (m *model) owned(tenant string) bool {
 // apply returns the code that the command should answer.
 func (m *model) apply(c *fsmpb.Command) fsm.Code {
 	switch op := c.Op.(type) {
+	case *fsmpb.Command_RaiseLevel:
+		if op.RaiseLevel.Level > m.level {
+			m.level = op.RaiseLevel.Level
+			m.events++
+		}
+		return ""
 	case *fsmpb.Command_SetReadOnly:
+		if m.level < 2 {
+			return fsm.CodeInvalid
+		}
 		if op.SetReadOnly.ReadOnly != m.readOnly {
 			m.events++
 		}
@@ -271,6 +282,9 @@ func (m *model) same(t *rapid.T, s *fsm.State) {
 	if got != want {
 		t.Fatalf("fleets, endpoints, secrets, proxies: %v, want %v", got, want)
 	}
+	if s.FeatureLevel() != m.level {
+		t.Fatalf("level %d, want %d", s.FeatureLevel(), m.level)
+	}
 	if (s.ReadOnly() != nil) != m.readOnly {
 		t.Fatalf("read-only %v, want %v", s.ReadOnly(), m.readOnly)
 	}
@@ -302,7 +316,7 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	tenant := pick("tenant", "default", "acme")
 	fleet := pick("fleet", "a", "ab")
-	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report", "forget", "read-only") {
+	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report", "forget", "read-only", "level") {
 	case "tenant":
 		return putTenant(tenant)
 	case "drop tenant":
@@ -329,6 +343,8 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 		return c
 	case "forget":
 		return forget(1<<62, 1000)
+	case "level":
+		return raiseLevel(rapid.Uint32Range(0, fsm.SupportedLevel).Draw(t, "level"))
 	case "read-only": // more often off than on
 		return readOnly(rapid.IntRange(0, 2).Draw(t, "on") == 0, "why")
 	case "report":
@@ -362,8 +378,9 @@ func drawChange(t *rapid.T, tenant, fleet string) *fsmpb.Command {
 
 func TestStateAgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := newModel()
-		s, _, _ := fsm.New().Apply(1, &fsmpb.Entry{Commands: []*fsmpb.Command{cluster("c", "e")}})
+		level := rapid.Uint32Range(fsm.BaseLevel, fsm.SupportedLevel).Draw(t, "founded at")
+		want := newModel(level)
+		s, _, _ := fsm.New().Apply(1, &fsmpb.Entry{Commands: []*fsmpb.Command{clusterAt(level, "c", "e")}})
 		index, batch := uint64(1), uint64(0)
 		for range rapid.IntRange(1, 40).Draw(t, "entries") {
 			entry := &fsmpb.Entry{Stamp: int64(index)}

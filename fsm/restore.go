@@ -183,10 +183,11 @@ func (b *builder) take(record *fsmpb.Record) error {
 
 func (b *builder) header(h *fsmpb.Header) error {
 	if h.Format != snapshotFormat || h.FeatureLevel > SupportedLevel {
-		return fmt.Errorf("%w: format %d, feature level %d", ErrNewerSnapshot, h.Format, h.FeatureLevel)
+		return fmt.Errorf("%w: format %d, feature level %d; this one supports format %d, feature level %d",
+			ErrNewerSnapshot, h.Format, h.FeatureLevel, snapshotFormat, SupportedLevel)
 	}
 	s := b.s
-	s.level, s.index, s.stamp, s.identity = h.FeatureLevel, h.Index, h.Stamp, h.Identity
+	s.level, s.levelIndex, s.index, s.stamp, s.identity = h.FeatureLevel, h.LevelIndex, h.Index, h.Stamp, h.Identity
 	s.outbox.seq, s.outbox.archived, s.readOnly = h.Seq, h.ArchivedSeq, h.ReadOnly
 	if h.Archive != nil {
 		s.outbox.settings = h.Archive

@@ -8,10 +8,6 @@ import (
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
-// SupportedLevel is the highest feature level that this binary knows. A
-// state's own level decides how it behaves, never the binary.
-const SupportedLevel = 1
-
 // DefaultTenant exists from the start and cannot be deleted.
 const DefaultTenant = "default"
 
@@ -19,10 +15,12 @@ const DefaultTenant = "default"
 // methods are safe for concurrent use; what they return is shared and must
 // not be modified.
 type State struct {
-	index    uint64
-	stamp    int64
-	level    uint32
-	identity *fsmpb.Identity
+	index uint64
+	stamp int64
+	level uint32
+	// levelIndex is where the state came to its level; 0 for BaseLevel.
+	levelIndex uint64
+	identity   *fsmpb.Identity
 
 	tenants   *iradix.Tree[*fsmpb.Tenant]    // name
 	fleets    *iradix.Tree[*fsmpb.Fleet]     // tenant, name
@@ -48,7 +46,7 @@ func New() *State {
 // blank returns a state without any row.
 func blank() *State {
 	return &State{
-		level:     SupportedLevel,
+		level:     BaseLevel,
 		tenants:   iradix.New[*fsmpb.Tenant](),
 		fleets:    iradix.New[*fsmpb.Fleet](),
 		revisions: iradix.New[*Revision](),
@@ -67,9 +65,6 @@ func (s *State) Index() uint64 { return s.index }
 // Stamp returns the log time of the last entry applied, in nanoseconds since
 // the Unix epoch.
 func (s *State) Stamp() int64 { return s.stamp }
-
-// FeatureLevel returns the level that decides how commands behave.
-func (s *State) FeatureLevel() uint32 { return s.level }
 
 // Identity returns the cluster and epoch that the state belongs to, nil
 // before the cluster's first command.

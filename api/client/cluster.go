@@ -62,3 +62,10 @@ func (c *Client) SetReadOnly(ctx context.Context, in wire.ReadOnlySet) (*wire.Re
 	err := c.write(ctx, http.MethodPut, pathOf("cluster", "read-only"), nil, in, &out)
 	return orNil(&out, err)
 }
+
+// Finalize raises the cluster's feature level to what all nodes support.
+func (c *Client) Finalize(ctx context.Context) (*wire.Finalized, error) {
+	var out wire.Finalized
+	err := c.write(ctx, http.MethodPost, pathOf("cluster", "finalize"), nil, nil, &out)
+	return orNil(&out, err)
+}

@@ -67,6 +67,10 @@ func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
 
 func (l *lonely) TransferLeadership(context.Context, string) error { return nil }
 
+func (l *lonely) Finalize(context.Context, string) (*fsmpb.Result, error) {
+	return &fsmpb.Result{Index: l.State().LevelIndex()}, nil
+}
+
 func (l *lonely) DrainNode(context.Context, string, bool, time.Duration) error { return nil }
 
 func (l *lonely) RemoveNode(context.Context, string) error { return nil }
@@ -140,7 +144,8 @@ func rig(t *testing.T) (c *client.Client, transport *fragile, doc *checker.Check
 	t.Helper()
 	l := &lonely{state: fsm.New()}
 	if _, err := l.Propose(t.Context(), &fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-		Identity: &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
+		Identity:     &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
+		FeatureLevel: fsm.SupportedLevel,
 	}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -336,6 +341,11 @@ func TestEveryOperation(t *testing.T) {
 	must(err)
 	if off.ReadOnly {
 		t.Errorf("turned off: %+v", off)
+	}
+	level, err := c.Finalize(ctx)
+	must(err)
+	if level.FeatureLevel != fsm.SupportedLevel || level.Index == 0 {
+		t.Errorf("finalized: %+v", level)
 	}
 	_, err = c.TransferLeader(ctx, "n1")
 	must(err)

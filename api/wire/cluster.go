@@ -19,11 +19,13 @@ type Cluster struct {
 	ID    string `json:"id"`
 	Epoch string `json:"epoch"`
 	// Leader is a node id, empty when there is none.
-	Leader  string        `json:"leader"`
-	Term    uint64        `json:"term"`
-	Index   uint64        `json:"index"`
-	Nodes   []Node        `json:"nodes"`
-	Archive ArchiveStatus `json:"archive"`
+	Leader string `json:"leader"`
+	Term   uint64 `json:"term"`
+	Index  uint64 `json:"index"`
+	// FeatureLevel is what the state behaves as.
+	FeatureLevel uint32        `json:"feature_level"`
+	Nodes        []Node        `json:"nodes"`
+	Archive      ArchiveStatus `json:"archive"`
 	// ReadOnly is there while the cluster is read-only.
 	ReadOnly *ReadOnly `json:"read_only,omitempty"`
 }
@@ -44,11 +46,13 @@ type Node struct {
 	// Applied is its last applied log index.
 	Applied uint64 `json:"applied"`
 	// Streams counts open xDS streams.
-	Streams    uint32 `json:"streams"`
-	Build      string `json:"build"`
-	Zone       string `json:"zone,omitempty"`
-	APIAddress string `json:"api_address,omitempty"`
-	XDSAddress string `json:"xds_address,omitempty"`
+	Streams uint32 `json:"streams"`
+	Build   string `json:"build"`
+	// SupportedLevel is the highest feature level of its binary.
+	SupportedLevel uint32 `json:"supported_level,omitempty"`
+	Zone           string `json:"zone,omitempty"`
+	APIAddress     string `json:"api_address,omitempty"`
+	XDSAddress     string `json:"xds_address,omitempty"`
 	// Reason says why it is not healthy.
 	Reason string `json:"reason,omitempty"`
 }
@@ -183,4 +187,11 @@ type ReadOnly struct {
 	Since   *time.Time `json:"since,omitempty"`
 	By      string     `json:"by,omitempty"`
 	Message string     `json:"message,omitempty"`
+}
+
+// Finalized answers with the feature level and the log index at which the
+// cluster came to it.
+type Finalized struct {
+	FeatureLevel uint32 `json:"feature_level"`
+	Index        uint64 `json:"index"`
 }

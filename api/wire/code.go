@@ -49,6 +49,8 @@ const (
 	CodeProxyConnected      Code = "proxy_connected"
 	CodeNodeNotFound        Code = "node_not_found"
 	CodeWouldLoseQuorum     Code = "would_lose_quorum"
+	CodeLevelUnsupported    Code = "level_unsupported" // a node does not support the feature level, or cannot be asked
+	CodeNotFinalized        Code = "not_finalized"     // the cluster's feature level is too low
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"
 	CodeForeignSnapshot     Code = "foreign_snapshot" // a backup of another cluster
 	CodeEpochChanged        Code = "epoch_changed"    // an index or sequence from before a restore
@@ -89,7 +91,8 @@ func (c Code) Status() int {
 	case CodeRequestTimeout:
 		return http.StatusRequestTimeout
 	case CodeTenantNotEmpty, CodeTenantProtected, CodeFleetHasProxies, CodeRevisionConflict,
-		CodeWouldEmpty, CodeAddressConflict, CodeProxyConnected, CodeWouldLoseQuorum, CodeForeignSnapshot:
+		CodeWouldEmpty, CodeAddressConflict, CodeProxyConnected, CodeWouldLoseQuorum,
+		CodeLevelUnsupported, CodeNotFinalized, CodeForeignSnapshot:
 		return http.StatusConflict
 	case CodeEpochChanged:
 		return http.StatusGone

@@ -531,9 +531,11 @@ type Seed struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	ServerId string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	// Advertised host and Raft port.
-	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// As in NodeInfo.
+	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Seed) Reset() {
@@ -578,6 +580,13 @@ func (x *Seed) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *Seed) GetSupportedLevel() uint32 {
+	if x != nil {
+		return x.SupportedLevel
+	}
+	return 0
 }
 
 type StageRequest struct {
@@ -791,9 +800,12 @@ type NodeInfo struct {
 	// See Identity.seed; of a node that was started with a backup.
 	Seed string `protobuf:"bytes,45,opt,name=seed,proto3" json:"seed,omitempty"`
 	// The recoveries that its data has gone through, oldest first.
-	Recoveries    []string `protobuf:"bytes,30,rep,name=recoveries,proto3" json:"recoveries,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Recoveries []string `protobuf:"bytes,30,rep,name=recoveries,proto3" json:"recoveries,omitempty"`
+	// The highest feature level that its binary supports; 0 from those that know
+	// of none: 1.
+	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *NodeInfo) Reset() {
@@ -987,6 +999,13 @@ func (x *NodeInfo) GetRecoveries() []string {
 	return nil
 }
 
+func (x *NodeInfo) GetSupportedLevel() uint32 {
+	if x != nil {
+		return x.SupportedLevel
+	}
+	return 0
+}
+
 type PromiseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Promise       *Promise               `protobuf:"bytes,1,opt,name=promise,proto3" json:"promise,omitempty"`
@@ -1096,9 +1115,11 @@ type JoinRequest struct {
 	ServerId string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	Address  string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// Set once the request has been passed on.
-	Forwarded     bool `protobuf:"varint,3,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Forwarded bool `protobuf:"varint,3,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
+	// As in NodeInfo.
+	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *JoinRequest) Reset() {
@@ -1150,6 +1171,13 @@ func (x *JoinRequest) GetForwarded() bool {
 		return x.Forwarded
 	}
 	return false
+}
+
+func (x *JoinRequest) GetSupportedLevel() uint32 {
+	if x != nil {
+		return x.SupportedLevel
+	}
+	return 0
 }
 
 type RemoveRequest struct {
@@ -1294,6 +1322,51 @@ func (x *DrainRequest) GetWithinMs() int64 {
 	return 0
 }
 
+type FinalizeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Subject of the caller.
+	By            string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinalizeRequest) Reset() {
+	*x = FinalizeRequest{}
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinalizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinalizeRequest) ProtoMessage() {}
+
+func (x *FinalizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinalizeRequest.ProtoReflect.Descriptor instead.
+func (*FinalizeRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *FinalizeRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // Outcome is empty when it is done, else a coded refusal.
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1305,7 +1378,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1390,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1403,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Outcome) GetCode() string {
@@ -1357,7 +1430,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1442,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1455,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -1402,7 +1475,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1487,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1500,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProposeReply) GetResult() *fsmpb.Result {
@@ -1452,7 +1525,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1537,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1550,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 type ReadIndexReply struct {
@@ -1490,7 +1563,7 @@ type ReadIndexReply struct {
 
 func (x *ReadIndexReply) Reset() {
 	*x = ReadIndexReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1575,7 @@ func (x *ReadIndexReply) String() string {
 func (*ReadIndexReply) ProtoMessage() {}
 
 func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1588,7 @@ func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexReply.ProtoReflect.Descriptor instead.
 func (*ReadIndexReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReadIndexReply) GetIndex() uint64 {
@@ -1540,7 +1613,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1625,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1638,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 type ConfirmReply struct {
@@ -1578,7 +1651,7 @@ type ConfirmReply struct {
 
 func (x *ConfirmReply) Reset() {
 	*x = ConfirmReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1663,7 @@ func (x *ConfirmReply) String() string {
 func (*ConfirmReply) ProtoMessage() {}
 
 func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1676,7 @@ func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmReply.ProtoReflect.Descriptor instead.
 func (*ConfirmReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ConfirmReply) GetServerId() string {
@@ -1629,7 +1702,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1714,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1727,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *QueryRequest) GetQuery() *fsmpb.Query {
@@ -1674,7 +1747,7 @@ type QueryReply struct {
 
 func (x *QueryReply) Reset() {
 	*x = QueryReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1759,7 @@ func (x *QueryReply) String() string {
 func (*QueryReply) ProtoMessage() {}
 
 func (x *QueryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1772,7 @@ func (x *QueryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryReply.ProtoReflect.Descriptor instead.
 func (*QueryReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *QueryReply) GetAnswer() *fsmpb.Answer {
@@ -1776,10 +1849,11 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\vcoordinator\x18\x02 \x01(\tR\vcoordinator\x12.\n" +
 	"\amembers\x18\x03 \x03(\v2\x14.ecp.cluster.v1.SeedR\amembers\x12\x12\n" +
 	"\x04seed\x18\n" +
-	" \x01(\tR\x04seed\"=\n" +
+	" \x01(\tR\x04seed\"f\n" +
 	"\x04Seed\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\":\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12'\n" +
+	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\":\n" +
 	"\fStageRequest\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\"&\n" +
@@ -1787,7 +1861,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fProbeRequest\"\xed\x04\n" +
+	"\fProbeRequest\"\x96\x05\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1819,24 +1893,28 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04seed\x18- \x01(\tR\x04seed\x12\x1e\n" +
 	"\n" +
 	"recoveries\x18\x1e \x03(\tR\n" +
-	"recoveries\"C\n" +
+	"recoveries\x12'\n" +
+	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12,\n" +
-	"\x04info\x18\x03 \x01(\v2\x18.ecp.cluster.v1.NodeInfoR\x04info\"b\n" +
+	"\x04info\x18\x03 \x01(\v2\x18.ecp.cluster.v1.NodeInfoR\x04info\"\x8b\x01\n" +
 	"\vJoinRequest\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1c\n" +
-	"\tforwarded\x18\x03 \x01(\bR\tforwarded\"(\n" +
+	"\tforwarded\x18\x03 \x01(\bR\tforwarded\x12'\n" +
+	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\"(\n" +
 	"\rRemoveRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"*\n" +
 	"\x0fTransferRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\";\n" +
 	"\fDrainRequest\x12\x0e\n" +
 	"\x02on\x18\x01 \x01(\bR\x02on\x12\x1b\n" +
-	"\twithin_ms\x18\x02 \x01(\x03R\bwithinMs\"5\n" +
+	"\twithin_ms\x18\x02 \x01(\x03R\bwithinMs\"!\n" +
+	"\x0fFinalizeRequest\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\"5\n" +
 	"\aOutcome\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\"*\n" +
@@ -1858,7 +1936,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"QueryReply\x12*\n" +
 	"\x06answer\x18\x01 \x01(\v2\x12.ecp.fsm.v1.AnswerR\x06answer\x121\n" +
-	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\xba\x06\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\x85\a\n" +
 	"\x04Peer\x12?\n" +
 	"\x05Probe\x12\x1c.ecp.cluster.v1.ProbeRequest\x1a\x18.ecp.cluster.v1.NodeInfo\x12G\n" +
 	"\aPromise\x12\x1e.ecp.cluster.v1.PromiseRequest\x1a\x1c.ecp.cluster.v1.PromiseReply\x12<\n" +
@@ -1868,7 +1946,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\aPropose\x12\x1e.ecp.cluster.v1.ProposeRequest\x1a\x1c.ecp.cluster.v1.ProposeReply\x12M\n" +
 	"\tReadIndex\x12 .ecp.cluster.v1.ReadIndexRequest\x1a\x1e.ecp.cluster.v1.ReadIndexReply\x12G\n" +
 	"\aConfirm\x12\x1e.ecp.cluster.v1.ConfirmRequest\x1a\x1c.ecp.cluster.v1.ConfirmReply\x12A\n" +
-	"\x05Query\x12\x1c.ecp.cluster.v1.QueryRequest\x1a\x1a.ecp.cluster.v1.QueryReply\x12>\n" +
+	"\x05Query\x12\x1c.ecp.cluster.v1.QueryRequest\x1a\x1a.ecp.cluster.v1.QueryReply\x12I\n" +
+	"\bFinalize\x12\x1f.ecp.cluster.v1.FinalizeRequest\x1a\x1c.ecp.cluster.v1.ProposeReply\x12>\n" +
 	"\x05Drain\x12\x1c.ecp.cluster.v1.DrainRequest\x1a\x17.ecp.cluster.v1.Outcome\x12>\n" +
 	"\x05Stage\x12\x1c.ecp.cluster.v1.StageRequest\x1a\x17.ecp.cluster.v1.Outcome\x12>\n" +
 	"\x05Fetch\x12\x1c.ecp.cluster.v1.FetchRequest\x1a\x15.ecp.cluster.v1.Chunk0\x01B6Z4github.com/org/envoy-control-plane/cluster/clusterpbb\x06proto3"
@@ -1886,7 +1965,7 @@ func file_cluster_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(Hello_Kind)(0),          // 0: ecp.cluster.v1.Hello.Kind
 	(*Hello)(nil),            // 1: ecp.cluster.v1.Hello
@@ -1906,18 +1985,19 @@ var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(*RemoveRequest)(nil),    // 15: ecp.cluster.v1.RemoveRequest
 	(*TransferRequest)(nil),  // 16: ecp.cluster.v1.TransferRequest
 	(*DrainRequest)(nil),     // 17: ecp.cluster.v1.DrainRequest
-	(*Outcome)(nil),          // 18: ecp.cluster.v1.Outcome
-	(*ProposeRequest)(nil),   // 19: ecp.cluster.v1.ProposeRequest
-	(*ProposeReply)(nil),     // 20: ecp.cluster.v1.ProposeReply
-	(*ReadIndexRequest)(nil), // 21: ecp.cluster.v1.ReadIndexRequest
-	(*ReadIndexReply)(nil),   // 22: ecp.cluster.v1.ReadIndexReply
-	(*ConfirmRequest)(nil),   // 23: ecp.cluster.v1.ConfirmRequest
-	(*ConfirmReply)(nil),     // 24: ecp.cluster.v1.ConfirmReply
-	(*QueryRequest)(nil),     // 25: ecp.cluster.v1.QueryRequest
-	(*QueryReply)(nil),       // 26: ecp.cluster.v1.QueryReply
-	(*fsmpb.Result)(nil),     // 27: ecp.fsm.v1.Result
-	(*fsmpb.Query)(nil),      // 28: ecp.fsm.v1.Query
-	(*fsmpb.Answer)(nil),     // 29: ecp.fsm.v1.Answer
+	(*FinalizeRequest)(nil),  // 18: ecp.cluster.v1.FinalizeRequest
+	(*Outcome)(nil),          // 19: ecp.cluster.v1.Outcome
+	(*ProposeRequest)(nil),   // 20: ecp.cluster.v1.ProposeRequest
+	(*ProposeReply)(nil),     // 21: ecp.cluster.v1.ProposeReply
+	(*ReadIndexRequest)(nil), // 22: ecp.cluster.v1.ReadIndexRequest
+	(*ReadIndexReply)(nil),   // 23: ecp.cluster.v1.ReadIndexReply
+	(*ConfirmRequest)(nil),   // 24: ecp.cluster.v1.ConfirmRequest
+	(*ConfirmReply)(nil),     // 25: ecp.cluster.v1.ConfirmReply
+	(*QueryRequest)(nil),     // 26: ecp.cluster.v1.QueryRequest
+	(*QueryReply)(nil),       // 27: ecp.cluster.v1.QueryReply
+	(*fsmpb.Result)(nil),     // 28: ecp.fsm.v1.Result
+	(*fsmpb.Query)(nil),      // 29: ecp.fsm.v1.Query
+	(*fsmpb.Answer)(nil),     // 30: ecp.fsm.v1.Answer
 }
 var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: ecp.cluster.v1.Hello.kind:type_name -> ecp.cluster.v1.Hello.Kind
@@ -1926,38 +2006,40 @@ var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	5,  // 3: ecp.cluster.v1.NodeInfo.promise:type_name -> ecp.cluster.v1.Promise
 	5,  // 4: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
 	11, // 5: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
-	27, // 6: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
-	18, // 7: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	18, // 8: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	28, // 9: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
-	29, // 10: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
-	18, // 11: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	28, // 6: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
+	19, // 7: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	19, // 8: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	29, // 9: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
+	30, // 10: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
+	19, // 11: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
 	10, // 12: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
 	12, // 13: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
 	14, // 14: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
 	15, // 15: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
 	16, // 16: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
-	19, // 17: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
-	21, // 18: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
-	23, // 19: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
-	25, // 20: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
-	17, // 21: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
-	7,  // 22: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
-	8,  // 23: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
-	11, // 24: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
-	13, // 25: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
-	18, // 26: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
-	18, // 27: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
-	18, // 28: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
-	20, // 29: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
-	22, // 30: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
-	24, // 31: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
-	26, // 32: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
-	18, // 33: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
-	18, // 34: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
-	9,  // 35: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
-	24, // [24:36] is the sub-list for method output_type
-	12, // [12:24] is the sub-list for method input_type
+	20, // 17: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
+	22, // 18: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
+	24, // 19: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
+	26, // 20: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
+	18, // 21: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
+	17, // 22: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
+	7,  // 23: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
+	8,  // 24: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
+	11, // 25: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
+	13, // 26: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
+	19, // 27: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
+	19, // 28: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
+	19, // 29: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
+	21, // 30: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
+	23, // 31: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
+	25, // 32: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
+	27, // 33: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
+	21, // 34: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
+	19, // 35: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
+	19, // 36: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
+	9,  // 37: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
+	25, // [25:38] is the sub-list for method output_type
+	12, // [12:25] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -1974,7 +2056,7 @@ func file_cluster_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_clusterpb_cluster_proto_rawDesc), len(file_cluster_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	Peer_ReadIndex_FullMethodName = "/ecp.cluster.v1.Peer/ReadIndex"
 	Peer_Confirm_FullMethodName   = "/ecp.cluster.v1.Peer/Confirm"
 	Peer_Query_FullMethodName     = "/ecp.cluster.v1.Peer/Query"
+	Peer_Finalize_FullMethodName  = "/ecp.cluster.v1.Peer/Finalize"
 	Peer_Drain_FullMethodName     = "/ecp.cluster.v1.Peer/Drain"
 	Peer_Stage_FullMethodName     = "/ecp.cluster.v1.Peer/Stage"
 	Peer_Fetch_FullMethodName     = "/ecp.cluster.v1.Peer/Fetch"
@@ -53,6 +54,8 @@ type PeerClient interface {
 	// Confirm tells the term that the node is in.
 	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmReply, error)
 	Query(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (*QueryReply, error)
+	// Finalize raises the feature level; answered by the leader only.
+	Finalize(ctx context.Context, in *FinalizeRequest, opts ...grpc.CallOption) (*ProposeReply, error)
 	// Drain has the node hand its xDS streams over, or take them again.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*Outcome, error)
 	// Stage has the node take a backup over from another one; it answers when
@@ -160,6 +163,16 @@ func (c *peerClient) Query(ctx context.Context, in *QueryRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *peerClient) Finalize(ctx context.Context, in *FinalizeRequest, opts ...grpc.CallOption) (*ProposeReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProposeReply)
+	err := c.cc.Invoke(ctx, Peer_Finalize_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*Outcome, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Outcome)
@@ -217,6 +230,8 @@ type PeerServer interface {
 	// Confirm tells the term that the node is in.
 	Confirm(context.Context, *ConfirmRequest) (*ConfirmReply, error)
 	Query(context.Context, *QueryRequest) (*QueryReply, error)
+	// Finalize raises the feature level; answered by the leader only.
+	Finalize(context.Context, *FinalizeRequest) (*ProposeReply, error)
 	// Drain has the node hand its xDS streams over, or take them again.
 	Drain(context.Context, *DrainRequest) (*Outcome, error)
 	// Stage has the node take a backup over from another one; it answers when
@@ -260,6 +275,9 @@ func (UnimplementedPeerServer) Confirm(context.Context, *ConfirmRequest) (*Confi
 }
 func (UnimplementedPeerServer) Query(context.Context, *QueryRequest) (*QueryReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Query not implemented")
+}
+func (UnimplementedPeerServer) Finalize(context.Context, *FinalizeRequest) (*ProposeReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Finalize not implemented")
 }
 func (UnimplementedPeerServer) Drain(context.Context, *DrainRequest) (*Outcome, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
@@ -453,6 +471,24 @@ func _Peer_Query_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Finalize_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FinalizeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Finalize(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Finalize_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Finalize(ctx, req.(*FinalizeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Peer_Drain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DrainRequest)
 	if err := dec(in); err != nil {
@@ -542,6 +578,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Query",
 			Handler:    _Peer_Query_Handler,
+		},
+		{
+			MethodName: "Finalize",
+			Handler:    _Peer_Finalize_Handler,
 		},
 		{
 			MethodName: "Drain",

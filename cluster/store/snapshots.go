@@ -132,3 +132,40 @@ func (s *snapshots) reap(newest string) error {
 	}
 	return nil
 }
+
+// NewestSnapshot returns the index of the newest snapshot, 0 when there is none.
+func (s *Stores) NewestSnapshot() (uint64, error) {
+	all, err := s.Snapshots.List()
+	if err != nil {
+		return 0, fmt.Errorf("list snapshots: %w", err)
+	}
+	if len(all) == 0 {
+		return 0, nil
+	}
+	return all[0].Index, nil
+}
+
+// DropSnapshotsBefore removes the snapshots below an index, if there is one at
+// or above it.
+func (s *Stores) DropSnapshotsBefore(index uint64) error {
+	all, err := s.Snapshots.List() // the newest first
+	if err != nil {
+		return fmt.Errorf("list snapshots: %w", err)
+	}
+	if len(all) == 0 || all[0].Index < index {
+		return fmt.Errorf("no snapshot at index %d or above", index)
+	}
+	var errs []error
+	for _, meta := range all[1:] {
+		if meta.Index < index {
+			errs = append(errs, os.RemoveAll(filepath.Join(s.snapshots.dir, meta.ID)))
+		}
+	}
+	if len(all) > 1 {
+		errs = append(errs, syncDir(s.snapshots.dir))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("drop snapshots: %w", err)
+	}
+	return nil
+}

@@ -40,6 +40,7 @@ func (a *app) clusterCommand() *cobra.Command {
 		a.clusterDrain(),
 		a.clusterUndrain(),
 		a.clusterReadOnly(),
+		a.clusterFinalize(),
 	)
 	return cmd
 }
@@ -52,13 +53,14 @@ func (a *app) cluster(ctx context.Context, c *client.Client) error {
 	return a.show(cl, func(t *table) {
 		t.line("cluster %s, leader %s, term %d, index %d", clean(cl.ID), clean(cmp.Or(cl.Leader, "unknown")), cl.Term, cl.Index)
 		t.line("archive %s", archive(cl.Archive))
+		t.line("feature level %d", cl.FeatureLevel)
 		if cl.ReadOnly != nil {
 			t.line("%s", readOnly(*cl.ReadOnly))
 		}
 		t.line("")
-		t.row("NODE", "ROLE", "LEADER", "HEALTH", "APPLIED", "STREAMS", "ADDRESS", "ZONE", "BUILD")
+		t.row("NODE", "ROLE", "LEADER", "HEALTH", "APPLIED", "STREAMS", "ADDRESS", "ZONE", "BUILD", "SUPPORTS")
 		for _, n := range cl.Nodes {
-			t.row(n.ID, n.Role, mark(n.Leader), health(n), n.Applied, n.Streams, n.Address, n.Zone, n.Build)
+			t.row(n.ID, n.Role, mark(n.Leader), health(n), n.Applied, n.Streams, n.Address, n.Zone, n.Build, n.SupportedLevel)
 		}
 	})
 }

@@ -56,6 +56,10 @@ func (l *lonely) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, er
 
 func (l *lonely) ReadIndex(context.Context) (uint64, error) { return l.State().Index(), nil }
 
+func (l *lonely) Finalize(context.Context, string) (*fsmpb.Result, error) {
+	return &fsmpb.Result{Index: l.State().LevelIndex()}, nil
+}
+
 func (l *lonely) WaitApplied(context.Context, uint64) (*fsm.State, error) { return l.State(), nil }
 
 func (l *lonely) Gather(_ context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
@@ -114,7 +118,8 @@ func startAPI(t *testing.T, secret string) (string, *lonely) {
 	t.Helper()
 	l := &lonely{state: fsm.New()}
 	if _, err := l.Propose(t.Context(), &fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-		Identity: &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
+		Identity:     &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
+		FeatureLevel: fsm.SupportedLevel,
 	}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -241,6 +246,7 @@ func TestATour(t *testing.T) {
 		complains("read_only: the cluster is read-only since 20", "by anonymous: a move", "ecpctl cluster read-only off")
 	ecpctl(t, s, "", "cluster", "read-only", "off").exits(exitDone).prints("writes are allowed")
 	ecpctl(t, s, "", "create", "tenant", "late").exits(exitDone)
+	ecpctl(t, s, "", "cluster", "finalize").exits(exitDone).prints("feature level 2 (index ")
 	ecpctl(t, s, "", "version").exits(exitDone).prints("node", "abc")
 	ecpctl(t, "http://127.0.0.1:1,"+s, "", "--strong", "get", "fleets").exits(exitDone)
 }

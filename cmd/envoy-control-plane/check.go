@@ -41,6 +41,9 @@ func (c *config) check() []error {
 	if c.staleAfter < 0 {
 		mistake("--stale-after: %s is below 0", c.staleAfter)
 	}
+	if c.finalizeAfter < 0 {
+		mistake("--finalize-after: %s is below 0", c.finalizeAfter)
+	}
 	if c.proxyGrace < 0 {
 		mistake("--proxy-grace: %s is below 0", c.proxyGrace)
 	}

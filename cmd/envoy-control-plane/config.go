@@ -35,6 +35,7 @@ type config struct {
 	voter           bool
 	zone            string
 	staleAfter      time.Duration
+	finalizeAfter   time.Duration
 
 	databaseURL, databaseReadURL string
 	archiveOff                   bool // --database-url none
@@ -82,6 +83,7 @@ var settings = []setting{
 	{"voter", "VOTER"},
 	{"zone", "ZONE"},
 	{"stale-after", "STALE_AFTER"},
+	{"finalize-after", "FINALIZE_AFTER"},
 	{"database-url", "DATABASE_URL"},
 	{"database-read-url", "DATABASE_READ_URL"},
 	{"archive-overflow", "ARCHIVE_OVERFLOW"},
@@ -117,6 +119,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.voter, "voter", true, "whether this node may vote")
 	flags.StringVar(&c.zone, "zone", "", "failure domain of this node")
 	flags.DurationVar(&c.staleAfter, "stale-after", 30*time.Second, "how long after its start a node without a majority serves proxies the last state on its disk; 0: never")
+	flags.DurationVar(&c.finalizeAfter, "finalize-after", 0, "how long all nodes must have supported a higher feature level until it is raised without an operator; 0: never")
 	flags.StringVar(&c.databaseURL, "database-url", "", "Postgres of the archive (default: no archive here; none: take the archive out of the cluster)")
 	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")

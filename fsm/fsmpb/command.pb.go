@@ -152,6 +152,7 @@ type Command struct {
 	//	*Command_ForgetProxies
 	//	*Command_RestoreState
 	//	*Command_SetReadOnly
+	//	*Command_RaiseLevel
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -379,6 +380,15 @@ func (x *Command) GetSetReadOnly() *SetReadOnly {
 	return nil
 }
 
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -459,6 +469,10 @@ type Command_SetReadOnly struct {
 	SetReadOnly *SetReadOnly `protobuf:"bytes,27,opt,name=set_read_only,json=setReadOnly,proto3,oneof"`
 }
 
+type Command_RaiseLevel struct {
+	RaiseLevel *RaiseLevel `protobuf:"bytes,28,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutTenant) isCommand_Op() {}
@@ -496,6 +510,8 @@ func (*Command_ForgetProxies) isCommand_Op() {}
 func (*Command_RestoreState) isCommand_Op() {}
 
 func (*Command_SetReadOnly) isCommand_Op() {}
+
+func (*Command_RaiseLevel) isCommand_Op() {}
 
 // IdempotencyKey makes a retried command apply once. It belongs to the
 // command's subject and tenant.
@@ -558,7 +574,9 @@ type InitCluster struct {
 	Identity *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
 	// SHA-256 of a backup, of a cluster that goes on from its history; see
 	// RestoreState.
-	SeedSha256    []byte `protobuf:"bytes,2,opt,name=seed_sha256,json=seedSha256,proto3" json:"seed_sha256,omitempty"`
+	SeedSha256 []byte `protobuf:"bytes,3,opt,name=seed_sha256,json=seedSha256,proto3" json:"seed_sha256,omitempty"`
+	// The highest that all founders support; 0 from those that know of none: 1.
+	FeatureLevel  uint32 `protobuf:"varint,2,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -605,6 +623,13 @@ func (x *InitCluster) GetSeedSha256() []byte {
 		return x.SeedSha256
 	}
 	return nil
+}
+
+func (x *InitCluster) GetFeatureLevel() uint32 {
+	if x != nil {
+		return x.FeatureLevel
+	}
+	return 0
 }
 
 type PutTenant struct {
@@ -1913,6 +1938,52 @@ func (x *SetReadOnly) GetMessage() string {
 	return ""
 }
 
+// RaiseLevel has the state behave as a feature level says from here on. A node
+// that does not support it stops. A lower one changes nothing.
+type RaiseLevel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 type ProxyReport_Connected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fleet         string                 `protobuf:"bytes,1,opt,name=fleet,proto3" json:"fleet,omitempty"`
@@ -1927,7 +1998,7 @@ type ProxyReport_Connected struct {
 
 func (x *ProxyReport_Connected) Reset() {
 	*x = ProxyReport_Connected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2010,7 @@ func (x *ProxyReport_Connected) String() string {
 func (*ProxyReport_Connected) ProtoMessage() {}
 
 func (x *ProxyReport_Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2077,7 @@ type ProxyReport_Disconnected struct {
 
 func (x *ProxyReport_Disconnected) Reset() {
 	*x = ProxyReport_Disconnected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2089,7 @@ func (x *ProxyReport_Disconnected) String() string {
 func (*ProxyReport_Disconnected) ProtoMessage() {}
 
 func (x *ProxyReport_Disconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2125,7 @@ type ProxyReport_Rejected struct {
 
 func (x *ProxyReport_Rejected) Reset() {
 	*x = ProxyReport_Rejected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2137,7 @@ func (x *ProxyReport_Rejected) String() string {
 func (*ProxyReport_Rejected) ProtoMessage() {}
 
 func (x *ProxyReport_Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2199,7 @@ type ProxyReport_Recovered struct {
 
 func (x *ProxyReport_Recovered) Reset() {
 	*x = ProxyReport_Recovered{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2211,7 @@ func (x *ProxyReport_Recovered) String() string {
 func (*ProxyReport_Recovered) ProtoMessage() {}
 
 func (x *ProxyReport_Recovered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2249,7 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"N\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x03R\x05stamp\x12/\n" +
-	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\x93\n" +
+	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\xce\n" +
 	"\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12<\n" +
@@ -2204,15 +2275,18 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\rdelete_secret\x18\x19 \x01(\v2\x18.ecp.fsm.v1.DeleteSecretH\x00R\fdeleteSecret\x12B\n" +
 	"\x0eforget_proxies\x18\x1a \x01(\v2\x19.ecp.fsm.v1.ForgetProxiesH\x00R\rforgetProxies\x12?\n" +
 	"\rrestore_state\x18\x1d \x01(\v2\x18.ecp.fsm.v1.RestoreStateH\x00R\frestoreState\x12=\n" +
-	"\rset_read_only\x18\x1b \x01(\v2\x17.ecp.fsm.v1.SetReadOnlyH\x00R\vsetReadOnlyB\x04\n" +
+	"\rset_read_only\x18\x1b \x01(\v2\x17.ecp.fsm.v1.SetReadOnlyH\x00R\vsetReadOnly\x129\n" +
+	"\vraise_level\x18\x1c \x01(\v2\x16.ecp.fsm.v1.RaiseLevelH\x00R\n" +
+	"raiseLevelB\x04\n" +
 	"\x02op\"E\n" +
 	"\x0eIdempotencyKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
-	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\"`\n" +
+	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\"\x85\x01\n" +
 	"\vInitCluster\x120\n" +
 	"\bidentity\x18\x01 \x01(\v2\x14.ecp.fsm.v1.IdentityR\bidentity\x12\x1f\n" +
-	"\vseed_sha256\x18\x02 \x01(\fR\n" +
-	"seedSha256\"\x95\x01\n" +
+	"\vseed_sha256\x18\x03 \x01(\fR\n" +
+	"seedSha256\x12#\n" +
+	"\rfeature_level\x18\x02 \x01(\rR\ffeatureLevel\"\x95\x01\n" +
 	"\tPutTenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
 	"\x06labels\x18\x02 \x03(\v2!.ecp.fsm.v1.PutTenant.LabelsEntryR\x06labels\x1a9\n" +
@@ -2332,7 +2406,10 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"throughSeq\"D\n" +
 	"\vSetReadOnly\x12\x1b\n" +
 	"\tread_only\x18\x01 \x01(\bR\breadOnly\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessageB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\amessage\x18\x02 \x01(\tR\amessage\"\"\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05levelB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_command_proto_rawDescOnce sync.Once
@@ -2347,7 +2424,7 @@ func file_fsm_fsmpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(ChangeFleet_Mode)(0),            // 0: ecp.fsm.v1.ChangeFleet.Mode
 	(*Entry)(nil),                    // 1: ecp.fsm.v1.Entry
@@ -2374,19 +2451,20 @@ var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(*ConfigureArchive)(nil),         // 22: ecp.fsm.v1.ConfigureArchive
 	(*AckArchived)(nil),              // 23: ecp.fsm.v1.AckArchived
 	(*SetReadOnly)(nil),              // 24: ecp.fsm.v1.SetReadOnly
-	nil,                              // 25: ecp.fsm.v1.PutTenant.LabelsEntry
-	nil,                              // 26: ecp.fsm.v1.PutFleet.LabelsEntry
-	(*ProxyReport_Connected)(nil),    // 27: ecp.fsm.v1.ProxyReport.Connected
-	(*ProxyReport_Disconnected)(nil), // 28: ecp.fsm.v1.ProxyReport.Disconnected
-	(*ProxyReport_Rejected)(nil),     // 29: ecp.fsm.v1.ProxyReport.Rejected
-	(*ProxyReport_Recovered)(nil),    // 30: ecp.fsm.v1.ProxyReport.Recovered
-	nil,                              // 31: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	(*Identity)(nil),                 // 32: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),            // 33: ecp.fsm.v1.FleetSettings
-	(*Resource)(nil),                 // 34: ecp.fsm.v1.Resource
-	(*SecretInfo)(nil),               // 35: ecp.fsm.v1.SecretInfo
-	(*ArchiveSettings)(nil),          // 36: ecp.fsm.v1.ArchiveSettings
-	(*Locality)(nil),                 // 37: ecp.fsm.v1.Locality
+	(*RaiseLevel)(nil),               // 25: ecp.fsm.v1.RaiseLevel
+	nil,                              // 26: ecp.fsm.v1.PutTenant.LabelsEntry
+	nil,                              // 27: ecp.fsm.v1.PutFleet.LabelsEntry
+	(*ProxyReport_Connected)(nil),    // 28: ecp.fsm.v1.ProxyReport.Connected
+	(*ProxyReport_Disconnected)(nil), // 29: ecp.fsm.v1.ProxyReport.Disconnected
+	(*ProxyReport_Rejected)(nil),     // 30: ecp.fsm.v1.ProxyReport.Rejected
+	(*ProxyReport_Recovered)(nil),    // 31: ecp.fsm.v1.ProxyReport.Recovered
+	nil,                              // 32: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	(*Identity)(nil),                 // 33: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),            // 34: ecp.fsm.v1.FleetSettings
+	(*Resource)(nil),                 // 35: ecp.fsm.v1.Resource
+	(*SecretInfo)(nil),               // 36: ecp.fsm.v1.SecretInfo
+	(*ArchiveSettings)(nil),          // 37: ecp.fsm.v1.ArchiveSettings
+	(*Locality)(nil),                 // 38: ecp.fsm.v1.Locality
 }
 var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	2,  // 0: ecp.fsm.v1.Entry.commands:type_name -> ecp.fsm.v1.Command
@@ -2410,27 +2488,28 @@ var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	20, // 18: ecp.fsm.v1.Command.forget_proxies:type_name -> ecp.fsm.v1.ForgetProxies
 	19, // 19: ecp.fsm.v1.Command.restore_state:type_name -> ecp.fsm.v1.RestoreState
 	24, // 20: ecp.fsm.v1.Command.set_read_only:type_name -> ecp.fsm.v1.SetReadOnly
-	32, // 21: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
-	25, // 22: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
-	26, // 23: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
-	33, // 24: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
-	0,  // 25: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
-	34, // 26: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
-	10, // 27: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
-	35, // 28: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
-	17, // 29: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
-	27, // 30: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
-	28, // 31: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
-	29, // 32: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
-	30, // 33: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
-	36, // 34: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	37, // 35: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
-	31, // 36: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	25, // 21: ecp.fsm.v1.Command.raise_level:type_name -> ecp.fsm.v1.RaiseLevel
+	33, // 22: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
+	26, // 23: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
+	27, // 24: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
+	34, // 25: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
+	0,  // 26: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
+	35, // 27: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
+	10, // 28: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
+	36, // 29: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
+	17, // 30: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
+	28, // 31: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
+	29, // 32: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
+	30, // 33: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
+	31, // 34: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
+	37, // 35: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	38, // 36: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
+	32, // 37: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_command_proto_init() }
@@ -2459,6 +2538,7 @@ func file_fsm_fsmpb_command_proto_init() {
 		(*Command_ForgetProxies)(nil),
 		(*Command_RestoreState)(nil),
 		(*Command_SetReadOnly)(nil),
+		(*Command_RaiseLevel)(nil),
 	}
 	file_fsm_fsmpb_command_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_fsmpb_command_proto_msgTypes[10].OneofWrappers = []any{}
@@ -2474,7 +2554,7 @@ func file_fsm_fsmpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_command_proto_rawDesc), len(file_fsm_fsmpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -59,6 +59,7 @@ type Event struct {
 	//	*Event_SecretDeleted
 	//	*Event_StateRestored
 	//	*Event_ReadOnlySet
+	//	*Event_LevelRaised
 	Data isEvent_Data `protobuf_oneof:"data"`
 	// Content for the archive, not part of data: the upserted resources of a
 	// revision.
@@ -326,6 +327,15 @@ func (x *Event) GetReadOnlySet() *ReadOnlySet {
 	return nil
 }
 
+func (x *Event) GetLevelRaised() *LevelRaised {
+	if x != nil {
+		if x, ok := x.Data.(*Event_LevelRaised); ok {
+			return x.LevelRaised
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetResources() []*Resource {
 	if x != nil {
 		return x.Resources
@@ -422,6 +432,10 @@ type Event_ReadOnlySet struct {
 	ReadOnlySet *ReadOnlySet `protobuf:"bytes,37,opt,name=read_only_set,json=readOnlySet,proto3,oneof"`
 }
 
+type Event_LevelRaised struct {
+	LevelRaised *LevelRaised `protobuf:"bytes,38,opt,name=level_raised,json=levelRaised,proto3,oneof"`
+}
+
 func (*Event_ClusterInitialized) isEvent_Data() {}
 
 func (*Event_TenantPut) isEvent_Data() {}
@@ -459,6 +473,8 @@ func (*Event_SecretDeleted) isEvent_Data() {}
 func (*Event_StateRestored) isEvent_Data() {}
 
 func (*Event_ReadOnlySet) isEvent_Data() {}
+
+func (*Event_LevelRaised) isEvent_Data() {}
 
 type ClusterInitialized struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1517,12 +1533,56 @@ func (x *ReadOnlySet) GetMessage() string {
 	return ""
 }
 
+type LevelRaised struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelRaised) Reset() {
+	*x = LevelRaised{}
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelRaised) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelRaised) ProtoMessage() {}
+
+func (x *LevelRaised) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelRaised.ProtoReflect.Descriptor instead.
+func (*LevelRaised) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LevelRaised) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 var File_fsm_fsmpb_event_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\n" +
 	"\x15fsm/fsmpb/event.proto\x12\n" +
-	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\x8c\f\n" +
+	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\xca\f\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
@@ -1552,7 +1612,8 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"secret_put\x18# \x01(\v2\x15.ecp.fsm.v1.SecretPutH\x00R\tsecretPut\x12B\n" +
 	"\x0esecret_deleted\x18$ \x01(\v2\x19.ecp.fsm.v1.SecretDeletedH\x00R\rsecretDeleted\x12B\n" +
 	"\x0estate_restored\x18- \x01(\v2\x19.ecp.fsm.v1.StateRestoredH\x00R\rstateRestored\x12=\n" +
-	"\rread_only_set\x18% \x01(\v2\x17.ecp.fsm.v1.ReadOnlySetH\x00R\vreadOnlySet\x122\n" +
+	"\rread_only_set\x18% \x01(\v2\x17.ecp.fsm.v1.ReadOnlySetH\x00R\vreadOnlySet\x12<\n" +
+	"\flevel_raised\x18& \x01(\v2\x17.ecp.fsm.v1.LevelRaisedH\x00R\vlevelRaised\x122\n" +
 	"\tresources\x18< \x03(\v2\x14.ecp.fsm.v1.ResourceR\tresources\x12\x1c\n" +
 	"\tendpoints\x18= \x01(\fR\tendpointsB\x06\n" +
 	"\x04data\"F\n" +
@@ -1633,7 +1694,9 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\x06sha256\x18\x05 \x01(\tR\x06sha256\"D\n" +
 	"\vReadOnlySet\x12\x1b\n" +
 	"\tread_only\x18\x01 \x01(\bR\breadOnly\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessageB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\amessage\x18\x02 \x01(\tR\amessage\"#\n" +
+	"\vLevelRaised\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05levelB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_event_proto_rawDescOnce sync.Once
@@ -1647,7 +1710,7 @@ func file_fsm_fsmpb_event_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_event_proto_rawDescData
 }
 
-var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: ecp.fsm.v1.Event
 	(*ClusterInitialized)(nil), // 1: ecp.fsm.v1.ClusterInitialized
@@ -1669,18 +1732,19 @@ var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*ArchiveConfigured)(nil),  // 17: ecp.fsm.v1.ArchiveConfigured
 	(*StateRestored)(nil),      // 18: ecp.fsm.v1.StateRestored
 	(*ReadOnlySet)(nil),        // 19: ecp.fsm.v1.ReadOnlySet
-	nil,                        // 20: ecp.fsm.v1.TenantPut.LabelsEntry
-	nil,                        // 21: ecp.fsm.v1.FleetPut.LabelsEntry
-	nil,                        // 22: ecp.fsm.v1.ProxyConnected.LabelsEntry
-	(*Resource)(nil),           // 23: ecp.fsm.v1.Resource
-	(*Identity)(nil),           // 24: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),      // 25: ecp.fsm.v1.FleetSettings
-	(*Change)(nil),             // 26: ecp.fsm.v1.Change
-	(*SecretInfo)(nil),         // 27: ecp.fsm.v1.SecretInfo
-	(*Stream)(nil),             // 28: ecp.fsm.v1.Stream
-	(*Locality)(nil),           // 29: ecp.fsm.v1.Locality
-	(*Rejection)(nil),          // 30: ecp.fsm.v1.Rejection
-	(*ArchiveSettings)(nil),    // 31: ecp.fsm.v1.ArchiveSettings
+	(*LevelRaised)(nil),        // 20: ecp.fsm.v1.LevelRaised
+	nil,                        // 21: ecp.fsm.v1.TenantPut.LabelsEntry
+	nil,                        // 22: ecp.fsm.v1.FleetPut.LabelsEntry
+	nil,                        // 23: ecp.fsm.v1.ProxyConnected.LabelsEntry
+	(*Resource)(nil),           // 24: ecp.fsm.v1.Resource
+	(*Identity)(nil),           // 25: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),      // 26: ecp.fsm.v1.FleetSettings
+	(*Change)(nil),             // 27: ecp.fsm.v1.Change
+	(*SecretInfo)(nil),         // 28: ecp.fsm.v1.SecretInfo
+	(*Stream)(nil),             // 29: ecp.fsm.v1.Stream
+	(*Locality)(nil),           // 30: ecp.fsm.v1.Locality
+	(*Rejection)(nil),          // 31: ecp.fsm.v1.Rejection
+	(*ArchiveSettings)(nil),    // 32: ecp.fsm.v1.ArchiveSettings
 }
 var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Event.cluster_initialized:type_name -> ecp.fsm.v1.ClusterInitialized
@@ -1702,27 +1766,28 @@ var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	10, // 16: ecp.fsm.v1.Event.secret_deleted:type_name -> ecp.fsm.v1.SecretDeleted
 	18, // 17: ecp.fsm.v1.Event.state_restored:type_name -> ecp.fsm.v1.StateRestored
 	19, // 18: ecp.fsm.v1.Event.read_only_set:type_name -> ecp.fsm.v1.ReadOnlySet
-	23, // 19: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
-	24, // 20: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
-	20, // 21: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
-	21, // 22: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
-	25, // 23: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
-	26, // 24: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
-	27, // 25: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
-	28, // 26: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
-	29, // 27: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
-	22, // 28: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
-	28, // 29: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
-	30, // 30: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
-	30, // 31: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
-	31, // 32: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	24, // 33: ecp.fsm.v1.StateRestored.identity:type_name -> ecp.fsm.v1.Identity
-	24, // 34: ecp.fsm.v1.StateRestored.from:type_name -> ecp.fsm.v1.Identity
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	20, // 19: ecp.fsm.v1.Event.level_raised:type_name -> ecp.fsm.v1.LevelRaised
+	24, // 20: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
+	25, // 21: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
+	21, // 22: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
+	22, // 23: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
+	26, // 24: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
+	27, // 25: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
+	28, // 26: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
+	29, // 27: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
+	30, // 28: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
+	23, // 29: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
+	29, // 30: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
+	31, // 31: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
+	31, // 32: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
+	32, // 33: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	25, // 34: ecp.fsm.v1.StateRestored.identity:type_name -> ecp.fsm.v1.Identity
+	25, // 35: ecp.fsm.v1.StateRestored.from:type_name -> ecp.fsm.v1.Identity
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_event_proto_init() }
@@ -1751,6 +1816,7 @@ func file_fsm_fsmpb_event_proto_init() {
 		(*Event_SecretDeleted)(nil),
 		(*Event_StateRestored)(nil),
 		(*Event_ReadOnlySet)(nil),
+		(*Event_LevelRaised)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1758,7 +1824,7 @@ func file_fsm_fsmpb_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_event_proto_rawDesc), len(file_fsm_fsmpb_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1518,9 +1518,12 @@ type NodeReport struct {
 	// that its own disk knows to be committed.
 	Stale bool `protobuf:"varint,15,opt,name=stale,proto3" json:"stale,omitempty"`
 	// It hands its xDS streams over to other nodes and takes none.
-	Draining      bool `protobuf:"varint,14,opt,name=draining,proto3" json:"draining,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Draining bool `protobuf:"varint,14,opt,name=draining,proto3" json:"draining,omitempty"`
+	// The highest feature level that its binary supports; 0 when it does not
+	// answer.
+	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *NodeReport) Reset() {
@@ -1658,6 +1661,13 @@ func (x *NodeReport) GetDraining() bool {
 	return false
 }
 
+func (x *NodeReport) GetSupportedLevel() uint32 {
+	if x != nil {
+		return x.SupportedLevel
+	}
+	return 0
+}
+
 var File_fsm_fsmpb_report_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_report_proto_rawDesc = "" +
@@ -1786,7 +1796,7 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12,\n" +
-	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\"\x86\x03\n" +
+	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\"\xaf\x03\n" +
 	"\n" +
 	"NodeReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -1806,7 +1816,8 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12\x1c\n" +
 	"\treachable\x18\r \x01(\bR\treachable\x12\x14\n" +
 	"\x05stale\x18\x0f \x01(\bR\x05stale\x12\x1a\n" +
-	"\bdraining\x18\x0e \x01(\bR\bdrainingB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\bdraining\x18\x0e \x01(\bR\bdraining\x12'\n" +
+	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevelB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_report_proto_rawDescOnce sync.Once

@@ -311,7 +311,9 @@ type Header struct {
 	// Last sequence that the archive has.
 	ArchivedSeq uint64 `protobuf:"varint,8,opt,name=archived_seq,json=archivedSeq,proto3" json:"archived_seq,omitempty"`
 	// Absent while writes are allowed; State.WithoutReadOnly leaves it out.
-	ReadOnly      *ReadOnly `protobuf:"bytes,20,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	ReadOnly *ReadOnly `protobuf:"bytes,20,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// Log index at which the state has come to its feature level; 0 for level 1.
+	LevelIndex    uint64 `protobuf:"varint,21,opt,name=level_index,json=levelIndex,proto3" json:"level_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -407,6 +409,13 @@ func (x *Header) GetReadOnly() *ReadOnly {
 		return x.ReadOnly
 	}
 	return nil
+}
+
+func (x *Header) GetLevelIndex() uint64 {
+	if x != nil {
+		return x.LevelIndex
+	}
+	return 0
 }
 
 type TenantSeq struct {
@@ -594,7 +603,7 @@ const file_fsm_fsmpb_snapshot_proto_rawDesc = "" +
 	"\tcollapsed\x18\f \x01(\v2\x17.ecp.fsm.v1.ResourceKeyH\x00R\tcollapsed\x12,\n" +
 	"\x06footer\x18\r \x01(\v2\x12.ecp.fsm.v1.FooterH\x00R\x06footer\x12,\n" +
 	"\x06secret\x18\x0e \x01(\v2\x12.ecp.fsm.v1.SecretH\x00R\x06secretB\b\n" +
-	"\x06record\"\xc2\x02\n" +
+	"\x06record\"\xe3\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12#\n" +
 	"\rfeature_level\x18\x02 \x01(\rR\ffeatureLevel\x12\x14\n" +
@@ -604,7 +613,9 @@ const file_fsm_fsmpb_snapshot_proto_rawDesc = "" +
 	"\bidentity\x18\x06 \x01(\v2\x14.ecp.fsm.v1.IdentityR\bidentity\x125\n" +
 	"\aarchive\x18\a \x01(\v2\x1b.ecp.fsm.v1.ArchiveSettingsR\aarchive\x12!\n" +
 	"\farchived_seq\x18\b \x01(\x04R\varchivedSeq\x121\n" +
-	"\tread_only\x18\x14 \x01(\v2\x14.ecp.fsm.v1.ReadOnlyR\breadOnly\"5\n" +
+	"\tread_only\x18\x14 \x01(\v2\x14.ecp.fsm.v1.ReadOnlyR\breadOnly\x12\x1f\n" +
+	"\vlevel_index\x18\x15 \x01(\x04R\n" +
+	"levelIndex\"5\n" +
 	"\tTenantSeq\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"v\n" +
