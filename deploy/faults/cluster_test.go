@@ -37,20 +37,21 @@ type cluster struct {
 	http     *client // for what the test itself asks
 }
 
-func startCluster(t *testing.T, dir string) *cluster {
+func startCluster(t *testing.T, dir string, steps *trace) *cluster {
 	t.Helper()
 	network, err := newNetwork(size)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(network.close)
-	c := &cluster{t: t, dir: dir, net: network, trace: newTrace()}
+	c := &cluster{t: t, dir: dir, net: network, trace: steps}
 	c.http = newClient(-1, 0, c.urls, newHistory(), t.Errorf)
 	c.database = startDatabase(t, dir)
 	for i := range c.nodes {
 		if err := c.mount(i); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = unix.Unmount(c.disk(i), unix.MNT_DETACH) })
 	}
 	t.Cleanup(c.stop)
 	if err := c.startAll(); err != nil {

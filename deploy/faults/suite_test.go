@@ -23,9 +23,10 @@ const clients = 8
 func TestFaults(t *testing.T) {
 	seed, length, dir := settings(t)
 	t.Logf("seed %d, files in %s", seed, dir)
-	c := startCluster(t, dir)
+	steps := newTrace()
+	t.Cleanup(func() { keep(t, steps, dir, seed) }) // after everything has been stopped
+	c := startCluster(t, dir, steps)
 	h := newHistory()
-	t.Cleanup(func() { keep(t, c, seed) })
 	users := make([]*client, clients)
 	for i := range users {
 		users[i] = newClient(i, seed, c.urls, h, func(format string, args ...any) {
@@ -156,15 +157,16 @@ func (c *cluster) suffer(steps []step, nodes bool) {
 }
 
 // keep leaves everything there when the test has failed, and says where.
-func keep(t *testing.T, c *cluster, seed uint64) {
-	if err := c.trace.save(filepath.Join(c.dir, "trace.log")); err != nil {
+func keep(t *testing.T, steps *trace, dir string, seed uint64) {
+	if err := steps.save(filepath.Join(dir, "trace.log")); err != nil {
 		t.Error(err)
 	}
-	if !t.Failed() {
-		if os.Getenv("ECP_FAULTS_DIR") == "" {
-			t.Cleanup(func() { _ = os.RemoveAll(c.dir) })
+	switch {
+	case t.Failed():
+		t.Logf("failed with ECP_FAULTS_SEED=%d; history, trace and logs are in %s", seed, dir)
+	case os.Getenv("ECP_FAULTS_DIR") == "":
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
 		}
-		return
 	}
-	t.Logf("failed with ECP_FAULTS_SEED=%d; history, trace and logs are in %s", seed, c.dir)
 }
