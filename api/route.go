@@ -68,9 +68,11 @@ const (
 )
 
 // routes is the table of everything that the server answers.
-func routes() []Route {
+func routes() []Route { return append(tenantRoutes(), clusterRoutes()...) }
+
+func tenantRoutes() []Route {
 	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
-	reading := []string{"min_index", "consistency"} // of every read of state
+	reading := readingState()
 	listing := with(reading, "limit", "cursor")     // of every list
 	changing := []string{"dry_run", "force", "content"}
 	return []Route{
@@ -134,7 +136,13 @@ func routes() []Route {
 			get, tenantPath + "/history", "listHistory", PermView, KindPlain,
 			with(listing, "fleet", "kind", "by", "since", "until"), read(listHistory),
 		},
+	}
+}
 
+func clusterRoutes() []Route {
+	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
+	reading := readingState()
+	return []Route{
 		{get, clusterPath, "getCluster", PermView, KindPlain, reading, read(getCluster)},
 		{get, clusterPath + "/snapshot", "getSnapshot", PermCluster, KindLong, reading, (*Server).getSnapshot},
 		{
@@ -155,6 +163,9 @@ func routes() []Route {
 		{del, clusterPath + "/nodes/{node}/drain", "undrainNode", PermCluster, KindPlain, nil, (*Server).undrainNode},
 	}
 }
+
+// readingState are the parameters of every read of state.
+func readingState() []string { return []string{"min_index", "consistency"} }
 
 // with adds parameters to those of a kind of route.
 func with(base []string, more ...string) []string { return append(more, base...) }
