@@ -44,6 +44,12 @@ type Config struct {
 	// StaleAfter is how long after its start a node without a majority waits
 	// until it is Stale; 0: it waits for ever.
 	StaleAfter time.Duration
+	// ReplaceAfter is how long a voter is silent until another node votes in
+	// its place; 0: it is never replaced.
+	ReplaceAfter time.Duration
+	// ForgetAfter is how long a non-voter is silent until it is removed; 0:
+	// it never is.
+	ForgetAfter time.Duration
 
 	// APIAddress, XDSAddress and Build are shown in reports.
 	APIAddress string
@@ -167,6 +173,12 @@ func (c *Config) Validate() error {
 	}
 	if c.StaleAfter < 0 {
 		errs = append(errs, fmt.Errorf("stale-after %s", c.StaleAfter))
+	}
+	if c.ReplaceAfter < 0 {
+		errs = append(errs, fmt.Errorf("replace-after %s", c.ReplaceAfter))
+	}
+	if c.ForgetAfter < 0 {
+		errs = append(errs, fmt.Errorf("forget-after %s", c.ForgetAfter))
 	}
 	if c.BootstrapExpect < 0 {
 		errs = append(errs, fmt.Errorf("bootstrap-expect %d", c.BootstrapExpect))

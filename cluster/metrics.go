@@ -15,6 +15,7 @@ type metrics struct {
 	entryCommands   prometheus.Histogram
 	commitSeconds   prometheus.Histogram
 	proposals       *prometheus.CounterVec
+	changes         *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -38,6 +39,9 @@ func newMetrics() *metrics {
 		proposals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ecp_cluster_proposals_total", Help: "Writes proposed on this node, by what came of them.",
 		}, []string{"outcome"}),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ecp_cluster_membership_changes_total", Help: "Changes of the Raft configuration made on this node as leader.",
+		}, []string{"change"}),
 	}
 }
 
@@ -77,7 +81,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- x
 	}
 	m := c.n.metrics
-	for _, x := range []prometheus.Collector{m.applySeconds, m.snapshotSeconds, m.entryCommands, m.commitSeconds, m.proposals} {
+	for _, x := range []prometheus.Collector{m.applySeconds, m.snapshotSeconds, m.entryCommands, m.commitSeconds, m.proposals, m.changes} {
 		x.Describe(ch)
 	}
 }
@@ -85,7 +89,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m := c.n.metrics
-	for _, x := range []prometheus.Collector{m.applySeconds, m.snapshotSeconds, m.entryCommands, m.commitSeconds, m.proposals} {
+	for _, x := range []prometheus.Collector{m.applySeconds, m.snapshotSeconds, m.entryCommands, m.commitSeconds, m.proposals, m.changes} {
 		x.Collect(ch)
 	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -98,7 +102,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		return 0
 	}
 	d := &c.n.descs
-	gauge(d.ready, one(c.n.ready.Load()))
+	gauge(d.ready, one(c.n.Ready()))
 	rt := c.n.rt.Load()
 	if rt == nil {
 		return

@@ -39,6 +39,8 @@ type Node struct {
 	failed atomic.Pointer[string]
 	// skew is the leader's clock less the median of the others', nanoseconds.
 	skew atomic.Int64
+	// due is the leader's last plan.
+	due atomic.Pointer[step]
 	// waitsFor says what a first start waits for.
 	waitsFor atomic.Pointer[string]
 
@@ -184,6 +186,6 @@ func (n *Node) meta() *clusterpb.Meta {
 		ServerId: n.ident.ServerID(), ClusterId: n.ident.ClusterID(),
 		Host: n.cfg.Advertise, RaftPort: uint32(n.cfg.RaftPort),
 		Zone: n.cfg.Zone, Voter: !n.cfg.NonVoter, Start: n.start.UnixNano(),
-		Streams: uint32(n.deps.Streams()), Draining: n.deps.Draining(), Ready: n.ready.Load(),
+		Streams: uint32(n.deps.Streams()), Draining: n.deps.Draining(), Ready: n.Ready(),
 	}
 }

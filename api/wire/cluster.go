@@ -19,10 +19,13 @@ type Cluster struct {
 	ID    string `json:"id"`
 	Epoch string `json:"epoch"`
 	// Leader is a node id, empty when there is none.
-	Leader  string        `json:"leader"`
-	Term    uint64        `json:"term"`
-	Index   uint64        `json:"index"`
-	Nodes   []Node        `json:"nodes"`
+	Leader string `json:"leader"`
+	Term   uint64 `json:"term"`
+	Index  uint64 `json:"index"`
+	Nodes  []Node `json:"nodes"`
+	// Plan is the next change of the membership, or what it waits for; empty
+	// when it is as it should be.
+	Plan    string        `json:"plan,omitempty"`
 	Archive ArchiveStatus `json:"archive"`
 }
 

@@ -336,7 +336,12 @@ type Identity struct {
 	// Set for good once the node belongs to a cluster.
 	ClusterId string `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	// The bootstrap that this node takes part in and in no other.
-	Promise       *Promise `protobuf:"bytes,4,opt,name=promise,proto3" json:"promise,omitempty"`
+	Promise *Promise `protobuf:"bytes,4,opt,name=promise,proto3" json:"promise,omitempty"`
+	// The node has once been ready, so it was a member.
+	Admitted bool `protobuf:"varint,30,opt,name=admitted,proto3" json:"admitted,omitempty"`
+	// The cluster has removed it since. For good: only another incarnation can
+	// join.
+	Removed       bool `protobuf:"varint,31,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -397,6 +402,20 @@ func (x *Identity) GetPromise() *Promise {
 		return x.Promise
 	}
 	return nil
+}
+
+func (x *Identity) GetAdmitted() bool {
+	if x != nil {
+		return x.Admitted
+	}
+	return false
+}
+
+func (x *Identity) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
 }
 
 // Promise names one bootstrap: a cluster id and its first voters.
@@ -580,7 +599,13 @@ type NodeInfo struct {
 	// Whether it has no more than the last committed state of its own disk.
 	Stale bool `protobuf:"varint,21,opt,name=stale,proto3" json:"stale,omitempty"`
 	// It hands its xDS streams over.
-	Draining      bool `protobuf:"varint,20,opt,name=draining,proto3" json:"draining,omitempty"`
+	Draining bool `protobuf:"varint,20,opt,name=draining,proto3" json:"draining,omitempty"`
+	// It takes no part in Raft: its disk failed or hangs.
+	OutOfRaft bool `protobuf:"varint,30,opt,name=out_of_raft,json=outOfRaft,proto3" json:"out_of_raft,omitempty"`
+	// From the leader only: the server ids of the committed configuration, and
+	// what it is about to change in it or waits for.
+	Members       []string `protobuf:"bytes,31,rep,name=members,proto3" json:"members,omitempty"`
+	Plan          string   `protobuf:"bytes,32,opt,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -760,6 +785,27 @@ func (x *NodeInfo) GetDraining() bool {
 		return x.Draining
 	}
 	return false
+}
+
+func (x *NodeInfo) GetOutOfRaft() bool {
+	if x != nil {
+		return x.OutOfRaft
+	}
+	return false
+}
+
+func (x *NodeInfo) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *NodeInfo) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
 }
 
 type PromiseRequest struct {
@@ -1523,13 +1569,15 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\astreams\x18\b \x01(\rR\astreams\x12\x1a\n" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x14\n" +
 	"\x05ready\x18\n" +
-	" \x01(\bR\x05ready\"\x97\x01\n" +
+	" \x01(\bR\x05ready\"\xcd\x01\n" +
 	"\bIdentity\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x121\n" +
-	"\apromise\x18\x04 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"z\n" +
+	"\apromise\x18\x04 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\x12\x1a\n" +
+	"\badmitted\x18\x1e \x01(\bR\badmitted\x12\x18\n" +
+	"\aremoved\x18\x1f \x01(\bR\aremoved\"z\n" +
 	"\aPromise\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12 \n" +
@@ -1538,7 +1586,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04Seed\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x0e\n" +
-	"\fProbeRequest\"\xb9\x04\n" +
+	"\fProbeRequest\"\x87\x05\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1566,7 +1614,10 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x05clock\x18\x12 \x01(\x03R\x05clock\x12\x16\n" +
 	"\x06reason\x18\x13 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05stale\x18\x15 \x01(\bR\x05stale\x12\x1a\n" +
-	"\bdraining\x18\x14 \x01(\bR\bdraining\"C\n" +
+	"\bdraining\x18\x14 \x01(\bR\bdraining\x12\x1e\n" +
+	"\vout_of_raft\x18\x1e \x01(\bR\toutOfRaft\x12\x18\n" +
+	"\amembers\x18\x1f \x03(\tR\amembers\x12\x12\n" +
+	"\x04plan\x18  \x01(\tR\x04plan\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +

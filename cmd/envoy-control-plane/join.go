@@ -81,8 +81,8 @@ func clusterConfig(c *config) cluster.Config {
 		NodeID: c.nodeID, DataDir: c.dataDir, Bind: c.bind, Advertise: c.advertise,
 		RaftPort: c.raftPort, GossipPort: c.gossipPort, Join: c.join,
 		BootstrapExpect: c.bootstrapExpect, InitialMembers: c.initialMembers,
-		NonVoter: !c.voter, Zone: c.zone, StaleAfter: c.staleAfter, Build: version,
-		APIAddress: c.advertised(c.httpPort), XDSAddress: c.advertised(c.xdsPort),
+		NonVoter: !c.voter, Zone: c.zone, StaleAfter: c.staleAfter, ReplaceAfter: c.replaceAfter, ForgetAfter: c.forgetAfter,
+		Build: version, APIAddress: c.advertised(c.httpPort), XDSAddress: c.advertised(c.xdsPort),
 	}
 }
 
