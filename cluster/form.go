@@ -33,6 +33,9 @@ func (n *Node) form(ctx context.Context) error {
 	said, every := time.Time{}, formEvery
 	for {
 		wait, err := n.formStep(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
