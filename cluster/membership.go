@@ -36,13 +36,14 @@ func (n *Node) keepMembership(ctx context.Context) error {
 }
 
 // prunePeers closes connections to servers that are gone, once the first
-// start is over.
+// start is over. A node that hears of no leader needs them: it asks whether it
+// was removed.
 func (n *Node) prunePeers(rt *runtime) {
 	keep := map[string]bool{}
 	for _, s := range rt.servers() {
 		keep[string(s.ID)] = true
 	}
-	if len(keep) > 0 && n.waitsFor.Load() == nil {
+	if len(keep) > 0 && n.waitsFor.Load() == nil && n.leaderServer() != "" {
 		rt.peers.keep(keep)
 	}
 }
