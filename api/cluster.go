@@ -15,7 +15,7 @@ func getCluster(s *Server, c *call, st *fsm.State) (any, error) {
 	}
 	out := wire.Cluster{
 		ID: r.GetClusterId(), Epoch: r.GetEpoch(), Leader: r.GetLeader(), Term: r.GetTerm(),
-		Index: r.GetIndex(), FeatureLevel: st.FeatureLevel(), Nodes: make([]wire.Node, len(r.GetNodes())),
+		Index: r.GetIndex(), FeatureLevel: st.FeatureLevel(), Nodes: make([]wire.Node, len(r.GetNodes())), Plan: r.GetPlan(),
 	}
 	for i, n := range r.GetNodes() {
 		out.Nodes[i] = nodeJSON(n)

@@ -167,7 +167,7 @@ func (n *node) Report(context.Context) (*fsmpb.ClusterReport, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return &fsmpb.ClusterReport{
-		ClusterId: "c1", Epoch: "e1", Leader: n.leader, Term: 3, Index: n.ledger.state().Index(),
+		ClusterId: "c1", Epoch: "e1", Leader: n.leader, Plan: "one more node is missing for 3 voters", Term: 3, Index: n.ledger.state().Index(),
 		Nodes: []*fsmpb.NodeReport{
 			{Id: "n1", Address: "h1:7000", Voter: true, Leader: n.leader == "n1", Healthy: true, Applied: 7, Streams: 2, Build: "v1"},
 			{Id: "n2", Address: "h2:7000", Zone: "b", Reason: "no heartbeat"},

@@ -73,7 +73,7 @@ func routes() []Route { return append(tenantRoutes(), clusterRoutes()...) }
 func tenantRoutes() []Route {
 	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
 	reading := readingState()
-	listing := with(reading, "limit", "cursor")     // of every list
+	listing := with(reading, "limit", "cursor") // of every list
 	changing := []string{"dry_run", "force", "content"}
 	return []Route{
 		{get, "/health", "getHealth", PermNone, KindPlain, nil, (*Server).health},

@@ -142,21 +142,20 @@ func (n *Node) removeHere(ctx context.Context, nodeID string) error {
 	if rt == nil || rt.raft.State() != raft.Leader {
 		return errNotLeader
 	}
+	// Of two removals the second is judged by what the first has left.
+	n.membership.Lock()
+	defer n.membership.Unlock()
+	if term, _ := n.lead.get(); term == 0 {
+		return errNotLeader
+	}
 	servers := rt.servers()
 	standings := n.standings(servers, n.probeAll(ctx, rt, servers), rt.raft.CommitIndex())
-	var ids []string
-	voter := false
-	for _, s := range standings {
-		if nodeOf(s.serverID) == nodeID {
-			ids = append(ids, s.serverID)
-			voter = voter || s.voter
-		}
+	if ctx.Err() != nil {
+		return fmt.Errorf("remove node: %w", ctx.Err())
 	}
-	if len(ids) == 0 {
-		return fsm.Refusal(fsm.CodeNodeNotFound, "no node %q in the cluster", nodeID)
-	}
-	if voter && !quorumWithout(standings, ids...) {
-		return fsm.Refusal(fsm.CodeWouldLoseQuorum, "without node %q there is no live majority of voters", nodeID)
+	going, err := removable(standings, nodeID)
+	if err != nil {
+		return err
 	}
 	if nodeID == n.cfg.NodeID {
 		// The next leader does it: onLeader asks again.
@@ -165,14 +164,46 @@ func (n *Node) removeHere(ctx context.Context, nodeID string) error {
 		}
 		return errNotLeader
 	}
-	n.membership.Lock()
-	defer n.membership.Unlock()
-	var errs []error
-	for _, id := range ids {
-		n.log.Info("removing a node", "server_id", id)
-		errs = append(errs, changed(rt.raft.RemoveServer(raft.ServerID(id), 0, changeTimeout)))
+	for _, id := range going {
+		n.log.Info("removing a node, as told", "server_id", id)
+		if err := n.make(rt, remove, raft.Server{ID: raft.ServerID(id)}); err != nil {
+			return err
+		}
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+// removable returns the incarnations of a node in the order in which they can
+// go, or why they cannot: the voters that are left need a live majority.
+func removable(servers []standing, nodeID string) ([]string, error) {
+	var going []string
+	voters, alive, voter := 0, 0, false
+	for _, s := range servers {
+		switch {
+		case nodeOf(s.serverID) != nodeID:
+			if s.voter {
+				voters++
+			}
+			if s.voter && s.alive {
+				alive++
+			}
+			continue
+		case s.alive:
+			going = append(going, s.serverID)
+		default:
+			going = append([]string{s.serverID}, going...) // the dead first: no majority gets smaller by it
+		}
+		voter = voter || s.voter
+	}
+	switch {
+	case len(going) == 0:
+		return nil, fsm.Refusal(fsm.CodeNodeNotFound, "no node %q in the cluster", nodeID)
+	case voter && voters == 0:
+		return nil, fsm.Refusal(fsm.CodeWouldLoseQuorum, "node %q is the only voter", nodeID)
+	case voter && !quorumWithout(servers, going...):
+		return nil, fsm.Refusal(fsm.CodeWouldLoseQuorum, "without node %q only %d of %d voters are alive, which is no majority", nodeID, alive, voters)
+	}
+	return going, nil
 }
 
 // StepDown gives leadership away, if the node has it and another can take it.

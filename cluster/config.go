@@ -51,6 +51,12 @@ type Config struct {
 	// FinalizeAfter is for how long all servers must have supported a higher
 	// feature level until the leader raises it by itself; 0: never.
 	FinalizeAfter time.Duration
+	// ReplaceAfter is how long a voter is silent until another node votes in
+	// its place; 0: it is never replaced.
+	ReplaceAfter time.Duration
+	// ForgetAfter is how long a non-voter is silent until it is removed; 0:
+	// it never is.
+	ForgetAfter time.Duration
 
 	// APIAddress, XDSAddress and Build are shown in reports.
 	APIAddress string
@@ -180,6 +186,12 @@ func (c *Config) Validate() error {
 	}
 	if c.FinalizeAfter < 0 {
 		errs = append(errs, fmt.Errorf("finalize-after %s", c.FinalizeAfter))
+	}
+	if c.ReplaceAfter < 0 {
+		errs = append(errs, fmt.Errorf("replace-after %s", c.ReplaceAfter))
+	}
+	if c.ForgetAfter < 0 {
+		errs = append(errs, fmt.Errorf("forget-after %s", c.ForgetAfter))
 	}
 	if c.BootstrapExpect < 0 {
 		errs = append(errs, fmt.Errorf("bootstrap-expect %d", c.BootstrapExpect))

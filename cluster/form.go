@@ -33,7 +33,7 @@ func (n *Node) form(ctx context.Context) error {
 	said, every := time.Time{}, formEvery
 	for {
 		wait, err := n.formStep(ctx)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
 		if wait == "" {

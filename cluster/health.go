@@ -11,7 +11,8 @@ import (
 // Health is what readiness says of the cluster.
 type Health struct {
 	// Ready is a latch: the node has caught up with what was acknowledged
-	// before its start. Losing the leader later does not reset it.
+	// before its start. Losing the leader later does not reset it, being
+	// removed from the cluster does.
 	Ready bool
 	// Leader is the leader's node id, "" while none is known.
 	Leader string
@@ -20,15 +21,16 @@ type Health struct {
 	Reasons []string
 }
 
-// Ready reports whether the node has caught up since its start.
-func (n *Node) Ready() bool { return n.ready.Load() }
+// Ready reports whether the node has caught up since its start, and is a
+// member of the cluster still.
+func (n *Node) Ready() bool { return n.ready.Load() && !n.removed() }
 
 // Health returns the node's present health.
 func (n *Node) Health() Health {
-	h := Health{Ready: n.ready.Load(), Leader: n.LeaderID()}
+	h := Health{Ready: n.Ready(), Leader: n.LeaderID()}
 	if w := n.waitsFor.Load(); w != nil {
 		h.Reasons = append(h.Reasons, "the first start waits for "+*w)
-	} else if !h.Ready {
+	} else if !h.Ready && !n.removed() {
 		h.Reasons = append(h.Reasons, "catching up with the cluster")
 	}
 	if reason := n.degraded(); reason != "" {
@@ -44,6 +46,9 @@ func (n *Node) degraded() string {
 	}
 	if o := n.outdated.Load(); o != nil {
 		return *o
+	}
+	if n.removed() {
+		return removedReason
 	}
 	rt := n.rt.Load()
 	if rt == nil {
@@ -63,10 +68,13 @@ func (n *Node) degraded() string {
 
 // becomeReady sets the latch.
 func (n *Node) becomeReady(ctx context.Context) error {
-	for ctx.Err() == nil && !n.ready.Load() {
+	for ctx.Err() == nil && !n.ready.Load() && !n.removed() {
 		index, err := n.ReadIndex(ctx)
 		if err == nil {
 			if st, err := n.machine.wait(ctx, index); err == nil && st.Identity().GetClusterId() != "" {
+				if err := n.noteAdmitted(); err != nil {
+					return err
+				}
 				n.ready.Store(true)
 				n.log.Info("ready", "cluster_id", st.Identity().GetClusterId(),
 					"index", st.Index(), "after", time.Since(n.start).Round(time.Millisecond))

@@ -11,13 +11,10 @@ import (
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
 )
 
-// maxLag is how many entries behind counts as caught up.
-const maxLag = 64
-
-// keepMembership looks, on the leader, after the Raft configuration. It is the
-// place where an autopilot will decide instead of plan. Between two looks the
-// log settles.
+// keepMembership looks, on the leader, after the Raft configuration. Between
+// two looks the log settles.
 func (n *Node) keepMembership(ctx context.Context) error {
+	seen := &attendance{replaceAfter: n.cfg.ReplaceAfter, forgetAfter: n.cfg.ForgetAfter}
 	tick := time.NewTicker(n.cfg.Membership)
 	defer tick.Stop()
 	for {
@@ -32,51 +29,86 @@ func (n *Node) keepMembership(ctx context.Context) error {
 		}
 		n.prunePeers(rt)
 		if term, _ := n.lead.get(); term != 0 {
-			n.tend(ctx, rt)
+			n.tend(ctx, rt, seen, term)
 			n.settle(rt.raft)
 		}
 	}
 }
 
 // prunePeers closes connections to servers that are gone, once the first
-// start is over.
+// start is over. A node that hears of no leader needs them: it asks whether it
+// was removed.
 func (n *Node) prunePeers(rt *runtime) {
 	keep := map[string]bool{}
 	for _, s := range rt.servers() {
 		keep[string(s.ID)] = true
 	}
-	if len(keep) > 0 && n.waitsFor.Load() == nil {
+	if len(keep) > 0 && n.waitsFor.Load() == nil && n.leaderServer() != "" {
 		rt.peers.keep(keep)
 	}
 }
 
-// tend makes the change that is due, one at a time.
-func (n *Node) tend(ctx context.Context, rt *runtime) {
+// tend makes the change that is due, one at a time: each is committed before
+// the next one is thought of.
+func (n *Node) tend(ctx context.Context, rt *runtime, seen *attendance, term uint64) {
 	commit := rt.raft.CommitIndex()
 	servers := rt.servers()
 	infos := n.probeAll(ctx, rt, servers)
 	n.measureSkew(infos)
-	what, id := plan(n.standings(servers, infos, commit))
-	if what == nothing {
+	due := plan(seen.look(term, time.Now(), n.standings(servers, infos, commit)))
+	n.due.Store(&due)
+	if due.change == nothing {
+		return
+	}
+	if due.change == demote && due.id == n.ident.ServerID() {
+		n.log.Info("handing over, to give up the vote", "why", due.why)
+		if err := n.transferHere(ctx, ""); err != nil {
+			n.log.Warn("change of the membership failed", "error", err)
+		}
 		return
 	}
 	n.membership.Lock()
 	defer n.membership.Unlock()
-	at := slices.IndexFunc(servers, func(s raft.Server) bool { return string(s.ID) == id })
-	if at < 0 || !slices.Equal(servers, rt.servers()) {
+	if now, _ := n.lead.get(); now != term || !slices.Equal(servers, rt.servers()) {
 		return
 	}
-	var err error
-	if what == promote {
-		n.log.Info("promoting a node to voter", "server_id", id)
-		err = changed(rt.raft.AddVoter(servers[at].ID, servers[at].Address, 0, changeTimeout))
-	} else {
-		n.log.Info("removing a past incarnation", "server_id", id)
-		err = changed(rt.raft.RemoveServer(servers[at].ID, 0, changeTimeout))
+	n.log.Info("changing the membership", "change", due.change, "server_id", due.id, "why", due.why)
+	at := slices.IndexFunc(servers, func(s raft.Server) bool { return string(s.ID) == due.id })
+	if err := n.make(rt, due.change, servers[at]); err != nil {
+		n.log.Warn("change of the membership failed", "server_id", due.id, "error", err)
 	}
-	if err != nil {
-		n.log.Warn("change of the membership failed", "server_id", id, "error", err)
+}
+
+// make makes one change of the configuration; n.membership is held.
+func (n *Node) make(rt *runtime, c change, s raft.Server) error {
+	var f raft.IndexFuture
+	switch c {
+	case promote:
+		f = rt.raft.AddVoter(s.ID, s.Address, 0, changeTimeout)
+	case demote:
+		f = rt.raft.DemoteVoter(s.ID, 0, changeTimeout)
+	case remove:
+		f = rt.raft.RemoveServer(s.ID, 0, changeTimeout)
+	case nothing:
+		return nil
 	}
+	err := changed(f)
+	if err == nil {
+		n.metrics.changes.WithLabelValues(c.String()).Inc()
+	}
+	return err
+}
+
+// committed returns the configuration if this node leads and it is committed,
+// which it is while the node leads and changes nothing.
+func (n *Node) committed(rt *runtime) (servers []raft.Server, term uint64, ok bool) {
+	if !n.membership.TryLock() {
+		return nil, 0, false
+	}
+	defer n.membership.Unlock()
+	term, _ = n.lead.get()
+	servers = rt.servers()
+	return servers, term, term != 0 && rt.raft.State() == raft.Leader && rt.raft.CurrentTerm() == term
 }
 
 // probeAll asks servers how they are, this one included; those that do not
@@ -104,18 +136,6 @@ func (n *Node) probeAll(ctx context.Context, rt *runtime, servers []raft.Server)
 	}
 	wg.Wait()
 	return infos
-}
-
-func (n *Node) standings(servers []raft.Server, infos map[string]*clusterpb.NodeInfo, commit uint64) []standing {
-	out := make([]standing, 0, len(servers))
-	for _, s := range servers {
-		info := infos[string(s.ID)]
-		out = append(out, standing{
-			serverID: string(s.ID), voter: s.Suffrage == raft.Voter, alive: info != nil,
-			willing: info.GetVoter(), caughtUp: info != nil && info.Applied+maxLag >= commit && info.Applied > 0,
-		})
-	}
-	return out
 }
 
 // measureSkew compares this clock with the others'. With two or more of them

@@ -15,6 +15,7 @@ type metrics struct {
 	entryCommands   prometheus.Histogram
 	commitSeconds   prometheus.Histogram
 	proposals       *prometheus.CounterVec
+	changes         *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -38,6 +39,9 @@ func newMetrics() *metrics {
 		proposals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ecp_cluster_proposals_total", Help: "Writes proposed on this node, by what came of them.",
 		}, []string{"outcome"}),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ecp_cluster_membership_changes_total", Help: "Changes of the Raft configuration made on this node as leader.",
+		}, []string{"change"}),
 	}
 }
 
@@ -80,7 +84,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- x
 	}
 	m := c.n.metrics
-	for _, x := range []prometheus.Collector{m.applySeconds, m.snapshotSeconds, m.entryCommands, m.commitSeconds, m.proposals} {
+	for _, x := range []prometheus.Collector{m.applySeconds, m.snapshotSeconds, m.entryCommands, m.commitSeconds, m.proposals, m.changes} {
 		x.Describe(ch)
 	}
 }
@@ -88,7 +92,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m := c.n.metrics
-	for _, x := range []prometheus.Collector{m.applySeconds, m.snapshotSeconds, m.entryCommands, m.commitSeconds, m.proposals} {
+	for _, x := range []prometheus.Collector{m.applySeconds, m.snapshotSeconds, m.entryCommands, m.commitSeconds, m.proposals, m.changes} {
 		x.Collect(ch)
 	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -101,7 +105,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		return 0
 	}
 	d := &c.n.descs
-	gauge(d.ready, one(c.n.ready.Load()))
+	gauge(d.ready, one(c.n.Ready()))
 	gauge(d.level, float64(c.n.State().FeatureLevel()))
 	gauge(d.readOnly, one(c.n.State().ReadOnly() != nil))
 	rt := c.n.rt.Load()

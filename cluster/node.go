@@ -47,6 +47,8 @@ type Node struct {
 	// foundedAt is the feature level of a new cluster that the node has helped to
 	// found; 0: it has not.
 	foundedAt atomic.Uint32
+	// due is the leader's last plan.
+	due atomic.Pointer[step]
 	// waitsFor says what a first start waits for.
 	waitsFor atomic.Pointer[string]
 
@@ -207,6 +209,6 @@ func (n *Node) meta() *clusterpb.Meta {
 		ServerId: n.ident.ServerID(), ClusterId: id.ClusterId, Recovery: newest(id.Recoveries),
 		Host: n.cfg.Advertise, RaftPort: uint32(n.cfg.RaftPort),
 		Zone: n.cfg.Zone, Voter: !n.cfg.NonVoter, Start: n.start.UnixNano(),
-		Streams: uint32(n.deps.Streams()), Draining: n.deps.Draining(), Ready: n.ready.Load(),
+		Streams: uint32(n.deps.Streams()), Draining: n.deps.Draining(), Ready: n.Ready(),
 	}
 }

@@ -21,9 +21,9 @@ func setReadOnly(on bool) *fsmpb.Command {
 	}}
 }
 
-// writers write on every node until they are stopped, and keep what the
+// tenantWriters write on every node until they are stopped, and keep what the
 // acknowledged writes and the refusals of each came to.
-type writers struct {
+type tenantWriters struct {
 	mu       sync.Mutex
 	indexes  []uint64
 	refusals map[string]int
@@ -31,8 +31,8 @@ type writers struct {
 	stop func()
 }
 
-func startWriters(t *testing.T, sites []*site) *writers {
-	w := &writers{refusals: map[string]int{}}
+func startTenantWriters(t *testing.T, sites []*site) *tenantWriters {
+	w := &tenantWriters{refusals: map[string]int{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	w.stop = sync.OnceFunc(func() { cancel(); all.Wait() })
@@ -50,7 +50,7 @@ func startWriters(t *testing.T, sites []*site) *writers {
 	return w
 }
 
-func (w *writers) write(ctx context.Context, t *testing.T, n *Node, name string) {
+func (w *tenantWriters) write(ctx context.Context, t *testing.T, n *Node, name string) {
 	r, err := n.Propose(ctx, putTenant(name))
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -66,7 +66,7 @@ func (w *writers) write(ctx context.Context, t *testing.T, n *Node, name string)
 }
 
 // acknowledged counts the writes with an index above one.
-func (w *writers) acknowledged(above uint64) int {
+func (w *tenantWriters) acknowledged(above uint64) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := 0
@@ -78,8 +78,8 @@ func (w *writers) acknowledged(above uint64) int {
 	return n
 }
 
-// refused reports whether a node's writers were refused more often than that.
-func (w *writers) refused(sites []*site, than map[string]int) bool {
+// refused reports whether a node's tenantWriters were refused more often than that.
+func (w *tenantWriters) refused(sites []*site, than map[string]int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range sites {
@@ -97,7 +97,7 @@ func TestReadOnlyEndsWritesAtItsIndex(t *testing.T) {
 	sites := newSites(t, 3, nil)
 	upAll(sites)
 	awaitReady(t, sites...)
-	w := startWriters(t, sites)
+	w := startTenantWriters(t, sites)
 	eventually(t, 10*time.Second, "writes pass", func() bool { return w.acknowledged(0) > 100 })
 
 	rest := others(sites, leader(t, sites))

@@ -29,6 +29,7 @@ func (n *Node) Report(ctx context.Context) (*fsmpb.ClusterReport, error) {
 	report.Term = rt.raft.CurrentTerm()
 	servers := rt.servers()
 	infos := n.probeAll(ctx, rt, servers)
+	report.Plan = infos[n.leaderServer()].GetPlan()
 	byNode := map[string]*fsmpb.NodeReport{}
 	for _, s := range servers {
 		r := nodeReport(s, infos[string(s.ID)], n.leaderServer())

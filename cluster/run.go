@@ -85,7 +85,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
 		rt.gossip.Run, rt.proposer.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
-		n.meetStrangers, n.finalizeInTime, n.keepLevel,
+		n.meetStrangers, n.finalizeInTime, n.keepLevel, n.watchPlace,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
@@ -306,7 +306,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		ServerId: n.ident.ServerID(), ClusterId: id.ClusterId, Promise: id.Promise,
 		Address: n.cfg.address(), Voter: !n.cfg.NonVoter, Zone: n.cfg.Zone, Build: n.cfg.Build,
 		ApiAddress: n.cfg.APIAddress, XdsAddress: n.cfg.XDSAddress,
-		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.ready.Load(),
+		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.Ready(),
 		Recoveries: id.Recoveries,
 		Clock:      n.deps.now().UnixNano(), Seed: n.seedOf(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
 		SupportedLevel: n.deps.supports,
@@ -315,6 +315,13 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		out.Configured = len(rt.servers()) > 0
 		out.Term, out.Leader = rt.raft.CurrentTerm(), n.leaderServer()
 		out.Commit, out.Applied = rt.raft.CommitIndex(), rt.raft.AppliedIndex()
+		out.OutOfRaft = n.failed.Load() != nil || rt.stores.Watch.Hanging() > n.cfg.StoreQuiet
+		if servers, term, ok := n.committed(rt); ok && term == out.Term {
+			for _, s := range servers {
+				out.Members = append(out.Members, string(s.ID))
+			}
+			out.Plan = n.due.Load().String()
+		}
 	}
 	return out
 }

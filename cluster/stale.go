@@ -13,7 +13,7 @@ import (
 // Stale reports whether the node, which has not been ready since its start,
 // has the last state that its own disk knows to be committed: the others may
 // have gone on since. It ends when the node is ready.
-func (n *Node) Stale() bool { return n.stale.Load() && !n.ready.Load() }
+func (n *Node) Stale() bool { return n.stale.Load() && !n.ready.Load() && !n.removed() }
 
 // becomeStale brings a node that finds no majority for StaleAfter up to what
 // its disk knows to be committed.
@@ -27,7 +27,7 @@ func (n *Node) becomeStale(ctx context.Context) error {
 	case <-time.After(n.cfg.StaleAfter - time.Since(n.start)):
 	}
 	rt := n.rt.Load()
-	if rt == nil || n.ready.Load() {
+	if rt == nil || n.ready.Load() || n.removed() {
 		return nil
 	}
 	if n.outdated.Load() != nil {

@@ -28,6 +28,9 @@ type Cluster struct {
 	Archive      ArchiveStatus `json:"archive"`
 	// ReadOnly is there while the cluster is read-only.
 	ReadOnly *ReadOnly `json:"read_only,omitempty"`
+	// Plan is the next change of the membership, or what it waits for; empty
+	// when it is as it should be.
+	Plan string `json:"plan,omitempty"`
 }
 
 // Node is one member of the control plane cluster.

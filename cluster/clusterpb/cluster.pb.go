@@ -372,7 +372,12 @@ type Identity struct {
 	Recoveries []string `protobuf:"bytes,5,rep,name=recoveries,proto3" json:"recoveries,omitempty"`
 	// Id of the snapshot that a recovery has decided on and not put into its
 	// place yet.
-	Recovering    string `protobuf:"bytes,6,opt,name=recovering,proto3" json:"recovering,omitempty"`
+	Recovering string `protobuf:"bytes,6,opt,name=recovering,proto3" json:"recovering,omitempty"`
+	// The node has once been ready, so it was a member.
+	Admitted bool `protobuf:"varint,30,opt,name=admitted,proto3" json:"admitted,omitempty"`
+	// The cluster has removed it since. For good: only another incarnation can
+	// join.
+	Removed       bool `protobuf:"varint,31,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +459,20 @@ func (x *Identity) GetRecovering() string {
 		return x.Recovering
 	}
 	return ""
+}
+
+func (x *Identity) GetAdmitted() bool {
+	if x != nil {
+		return x.Admitted
+	}
+	return false
+}
+
+func (x *Identity) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
 }
 
 // Promise names one bootstrap: a cluster id and its first voters.
@@ -804,8 +823,14 @@ type NodeInfo struct {
 	// The highest feature level that its binary supports; 0 from those that know
 	// of none: 1.
 	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// It takes no part in Raft: its disk failed or hangs.
+	OutOfRaft bool `protobuf:"varint,33,opt,name=out_of_raft,json=outOfRaft,proto3" json:"out_of_raft,omitempty"`
+	// From the leader only: the server ids of the committed configuration, and
+	// what it is about to change in it or waits for.
+	Members       []string `protobuf:"bytes,31,rep,name=members,proto3" json:"members,omitempty"`
+	Plan          string   `protobuf:"bytes,32,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeInfo) Reset() {
@@ -1004,6 +1029,27 @@ func (x *NodeInfo) GetSupportedLevel() uint32 {
 		return x.SupportedLevel
 	}
 	return 0
+}
+
+func (x *NodeInfo) GetOutOfRaft() bool {
+	if x != nil {
+		return x.OutOfRaft
+	}
+	return false
+}
+
+func (x *NodeInfo) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *NodeInfo) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
 }
 
 type PromiseRequest struct {
@@ -1828,7 +1874,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x14\n" +
 	"\x05ready\x18\n" +
 	" \x01(\bR\x05ready\x12\x1a\n" +
-	"\brecovery\x18\x14 \x01(\tR\brecovery\"\xeb\x01\n" +
+	"\brecovery\x18\x14 \x01(\tR\brecovery\"\xa1\x02\n" +
 	"\bIdentity\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1d\n" +
@@ -1842,7 +1888,9 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"recoveries\x12\x1e\n" +
 	"\n" +
 	"recovering\x18\x06 \x01(\tR\n" +
-	"recovering\"\x8e\x01\n" +
+	"recovering\x12\x1a\n" +
+	"\badmitted\x18\x1e \x01(\bR\badmitted\x12\x18\n" +
+	"\aremoved\x18\x1f \x01(\bR\aremoved\"\x8e\x01\n" +
 	"\aPromise\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12 \n" +
@@ -1861,7 +1909,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fProbeRequest\"\x96\x05\n" +
+	"\fProbeRequest\"\xe4\x05\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1894,7 +1942,10 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"recoveries\x18\x1e \x03(\tR\n" +
 	"recoveries\x12'\n" +
-	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\"C\n" +
+	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\x12\x1e\n" +
+	"\vout_of_raft\x18! \x01(\bR\toutOfRaft\x12\x18\n" +
+	"\amembers\x18\x1f \x03(\tR\amembers\x12\x12\n" +
+	"\x04plan\x18  \x01(\tR\x04plan\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +

@@ -52,6 +52,9 @@ func (a *app) cluster(ctx context.Context, c *client.Client) error {
 	}
 	return a.show(cl, func(t *table) {
 		t.line("cluster %s, leader %s, term %d, index %d", clean(cl.ID), clean(cmp.Or(cl.Leader, "unknown")), cl.Term, cl.Index)
+		if cl.Plan != "" {
+			t.line("membership: %s", clean(cl.Plan))
+		}
 		t.line("archive %s", archive(cl.Archive))
 		t.line("feature level %d", cl.FeatureLevel)
 		if cl.ReadOnly != nil {
@@ -127,8 +130,10 @@ func (a *app) clusterRemove() *cobra.Command {
 	return &cobra.Command{
 		Use:   "remove NODE",
 		Short: "Take a node out of the cluster for good",
-		Long: `Remove takes a node out of the cluster. A node that only stops, or is replaced under its own name, needs no
-removing.`,
+		Long: `Remove takes a node out of the cluster: one after the other before a cluster is scaled down. It is refused when
+the voters that are left would have no live majority. The removed node becomes not ready, hands its xDS streams over and
+stays out, over restarts too, until its data directory is emptied. A node that only stops, or is replaced under its own
+name, needs no removing.`,
 		Example: `  ecpctl cluster remove cp-4`,
 		Args:    cobra.ExactArgs(1),
 		RunE: a.withClient(func(cmd *cobra.Command, c *client.Client, args []string) error {

@@ -44,6 +44,12 @@ func (c *config) check() []error {
 	if c.finalizeAfter < 0 {
 		mistake("--finalize-after: %s is below 0", c.finalizeAfter)
 	}
+	if c.replaceAfter < 0 {
+		mistake("--replace-after: %s is below 0", c.replaceAfter)
+	}
+	if c.forgetAfter < 0 {
+		mistake("--forget-after: %s is below 0", c.forgetAfter)
+	}
 	if c.proxyGrace < 0 {
 		mistake("--proxy-grace: %s is below 0", c.proxyGrace)
 	}

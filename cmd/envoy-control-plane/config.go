@@ -36,6 +36,8 @@ type config struct {
 	zone            string
 	staleAfter      time.Duration
 	finalizeAfter   time.Duration
+	replaceAfter    time.Duration
+	forgetAfter     time.Duration
 
 	databaseURL, databaseReadURL string
 	archiveOff                   bool // --database-url none
@@ -84,6 +86,8 @@ var settings = []setting{
 	{"zone", "ZONE"},
 	{"stale-after", "STALE_AFTER"},
 	{"finalize-after", "FINALIZE_AFTER"},
+	{"replace-after", "REPLACE_AFTER"},
+	{"forget-after", "FORGET_AFTER"},
 	{"database-url", "DATABASE_URL"},
 	{"database-read-url", "DATABASE_READ_URL"},
 	{"archive-overflow", "ARCHIVE_OVERFLOW"},
@@ -120,6 +124,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.zone, "zone", "", "failure domain of this node")
 	flags.DurationVar(&c.staleAfter, "stale-after", 30*time.Second, "how long after its start a node without a majority serves proxies the last state on its disk; 0: never")
 	flags.DurationVar(&c.finalizeAfter, "finalize-after", 0, "how long all nodes must have supported a higher feature level until it is raised without an operator; 0: never")
+	flags.DurationVar(&c.replaceAfter, "replace-after", 5*time.Minute, "how long a voter is silent until another node votes in its place; 0: never")
+	flags.DurationVar(&c.forgetAfter, "forget-after", 24*time.Hour, "how long a node without a vote is silent until it is removed from the cluster; 0: never")
 	flags.StringVar(&c.databaseURL, "database-url", "", "Postgres of the archive (default: no archive here; none: take the archive out of the cluster)")
 	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")

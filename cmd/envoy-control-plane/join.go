@@ -82,7 +82,8 @@ func clusterConfig(c *config) cluster.Config {
 		RaftPort: c.raftPort, GossipPort: c.gossipPort, Join: c.join,
 		BootstrapExpect: c.bootstrapExpect, InitialMembers: c.initialMembers,
 		Restore: c.restore, FromCluster: c.fromCluster,
-		NonVoter: !c.voter, Zone: c.zone, StaleAfter: c.staleAfter, FinalizeAfter: c.finalizeAfter, Build: version,
+		NonVoter: !c.voter, Zone: c.zone, StaleAfter: c.staleAfter, FinalizeAfter: c.finalizeAfter,
+		ReplaceAfter: c.replaceAfter, ForgetAfter: c.forgetAfter, Build: version,
 		APIAddress: c.advertised(c.httpPort), XDSAddress: c.advertised(c.xdsPort),
 	}
 }

@@ -1412,10 +1412,13 @@ type ClusterReport struct {
 	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	Epoch     string                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Node id of the leader; empty when there is none.
-	Leader        string        `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
-	Term          uint64        `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
-	Index         uint64        `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
-	Nodes         []*NodeReport `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Leader string        `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Term   uint64        `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	Index  uint64        `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
+	Nodes  []*NodeReport `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// What the leader is about to change in the membership, or waits for; empty
+	// when it is as it should be.
+	Plan          string `protobuf:"bytes,30,opt,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1490,6 +1493,13 @@ func (x *ClusterReport) GetNodes() []*NodeReport {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *ClusterReport) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
 }
 
 // NodeReport is one member, as it last told of itself.
@@ -1788,7 +1798,7 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x05proxy\x18\x02 \x01(\tR\x05proxy\x12\x19\n" +
 	"\btype_url\x18\x03 \x01(\tR\atypeUrl\"'\n" +
 	"\vRetryAnswer\x12\x18\n" +
-	"\aretried\x18\x01 \x01(\rR\aretried\"\xb4\x01\n" +
+	"\aretried\x18\x01 \x01(\rR\aretried\"\xc8\x01\n" +
 	"\rClusterReport\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
@@ -1796,7 +1806,8 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12,\n" +
-	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\"\xaf\x03\n" +
+	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\x12\x12\n" +
+	"\x04plan\x18\x1e \x01(\tR\x04plan\"\xaf\x03\n" +
 	"\n" +
 	"NodeReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +

@@ -1,0 +1,87 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/org/envoy-control-plane/cluster/clusterpb"
+)
+
+// askPlace is how often a node that hears of no leader asks whether it still
+// has a place in the cluster.
+const askPlace = time.Second
+
+const removedReason = "the cluster has removed this node: stop it for good, or empty its data directory so that it joins anew"
+
+// removed reports whether the cluster has removed this incarnation.
+func (n *Node) removed() bool { return n.ident.get().Removed }
+
+// watchPlace finds out that the node was removed: nobody sends its log to it
+// any more, so it asks. The mark is kept on disk; such a node is not ready,
+// hands its xDS streams over and never asks to be added again.
+func (n *Node) watchPlace(ctx context.Context) error {
+	if n.removed() {
+		n.log.Error(removedReason)
+		return nil
+	}
+	for pause(ctx, askPlace) {
+		rt := n.rt.Load()
+		if rt == nil || len(rt.servers()) == 0 || n.waitsFor.Load() != nil || n.failed.Load() != nil || n.leaderServer() != "" {
+			continue
+		}
+		by := n.excludedBy(n.look(ctx, rt), rt.raft)
+		switch {
+		case by == "":
+		case n.ident.get().Admitted:
+			return n.acceptRemoval(by)
+		default:
+			// It never was a member: what its log says of that was lost with
+			// the leader that wrote it.
+			if _, err := n.join(ctx, rt); err != nil {
+				n.log.Warn("cannot join the cluster again", "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+// excludedBy returns the leader that knows the cluster without this node, ""
+// for none. A leader of an older term than this node's may not know of it yet.
+func (n *Node) excludedBy(v view, r *raft.Raft) string {
+	for id, info := range v.infos {
+		if info.ClusterId == n.ident.ClusterID() && len(info.Members) > 0 && info.Term >= r.CurrentTerm() &&
+			!slices.Contains(info.Members, n.ident.ServerID()) {
+			return id
+		}
+	}
+	return ""
+}
+
+func (n *Node) acceptRemoval(by string) error {
+	err := n.ident.update(func(id *clusterpb.Identity) error {
+		id.Removed = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	n.log.Error(removedReason, "told_by", by)
+	if n.deps.SetDraining != nil {
+		n.deps.SetDraining(true, 0)
+	}
+	return nil
+}
+
+// noteAdmitted keeps on disk that the node has been a member.
+func (n *Node) noteAdmitted() error {
+	if n.ident.get().Admitted {
+		return nil
+	}
+	return n.ident.update(func(id *clusterpb.Identity) error {
+		id.Admitted = true
+		return nil
+	})
+}
