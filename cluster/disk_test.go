@@ -224,3 +224,68 @@ func TestDamagedLogStopsTheNode(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 }
+
+// A write that the leader has no room for is certainly not applied: another
+// node takes over and has it, or the writer is told. When no node has room all
+// live, and go on when there is some again.
+func TestFullDisks(t *testing.T) {
+	t.Parallel()
+	disks := make([]*disk, 3)
+	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
+		onDisks(disks)(i, c, d)
+		c.Failover = 2 * time.Second
+	})
+	upAll(sites)
+	awaitReady(t, sites...)
+	full := fmt.Errorf("write raft.db: %w", syscall.ENOSPC)
+	write := func(n *Node, name string) error {
+		r, err := n.Propose(context.Background(), putTenant(name))
+		if err == nil {
+			err = fsm.ResultError(r)
+		}
+		return err
+	}
+	lead := leader(t, sites)
+	disks[at(sites, lead)].fail.Store(&full)
+	eventually(t, 20*time.Second, "a node with room takes over", func() bool {
+		err := write(lead.node, "over")
+		if code := fsm.CodeOf(err); err != nil && code != fsm.CodeStorageFull && code != fsm.CodeNoLeader {
+			t.Fatalf("on the full leader: %v", err)
+		}
+		return err == nil
+	})
+
+	for _, d := range disks {
+		d.fail.Store(&full)
+	}
+	refused := 0
+	for deadline := time.Now().Add(4 * time.Second); time.Now().Before(deadline); {
+		err := write(sites[refused%3].node, "never")
+		if code := fsm.CodeOf(err); code != fsm.CodeStorageFull && code != fsm.CodeNoLeader {
+			t.Fatalf("with no room anywhere: %v", err)
+		}
+		refused++
+	}
+	eventually(t, 20*time.Second, "a node says why", func() bool {
+		for _, s := range sites {
+			for _, reason := range s.node.Health().Reasons {
+				if strings.Contains(reason, "no room") {
+					return true
+				}
+			}
+		}
+		return false
+	})
+	for _, s := range sites {
+		if hasTenant(s.node, "never") || !s.node.Ready() {
+			t.Errorf("%s: never %v, ready %v", s.cfg.NodeID, hasTenant(s.node, "never"), s.node.Ready())
+		}
+	}
+	for _, d := range disks {
+		d.fail.Store(nil)
+	}
+	eventually(t, 20*time.Second, "writes go on", func() bool { return write(sites[0].node, "after") == nil })
+	for _, s := range sites {
+		eventually(t, 10*time.Second, "all has come to "+s.cfg.NodeID, func() bool { return hasTenant(s.node, "over") && hasTenant(s.node, "after") })
+	}
+}

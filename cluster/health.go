@@ -57,6 +57,9 @@ func (n *Node) degraded() string {
 	if hang := rt.stores.Watch.Hanging(); hang > n.cfg.StoreQuiet/3 {
 		return fmt.Sprintf("a write to the Raft store has been hanging for %s", hang.Round(100*time.Millisecond))
 	}
+	if rt.stores.Watch.Full() {
+		return "there is no room on the disk of the Raft log"
+	}
 	if n.leaderServer() == "" {
 		return "no leader"
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/org/envoy-control-plane/cluster/store"
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
@@ -209,6 +210,8 @@ func (p *proposer) land() {
 			answerResults(f)
 		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 			answerAll(f.proposals, errNotLeader)
+		case errors.Is(err, store.ErrFull):
+			answerAll(f.proposals, errFull)
 		default:
 			answerAll(f.proposals, fmt.Errorf("%w: %w", errUnknown, err))
 		}

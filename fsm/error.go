@@ -38,6 +38,7 @@ const (
 	CodeNoLeader       Code = "no_leader"       // certainly not applied
 	CodeNotLeader      Code = "not_leader"      // certainly not applied
 	CodeUnavailable    Code = "unavailable"     // certainly not applied
+	CodeStorageFull    Code = "storage_full"    // certainly not applied
 	CodeOutcomeUnknown Code = "outcome_unknown" // may be applied
 	CodeTimeout        Code = "timeout"         // of a read or a wait
 )

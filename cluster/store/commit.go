@@ -18,6 +18,19 @@ var (
 	_ raft.MonotonicLogStore      = tracked{}
 )
 
+// StoreLogs implements raft.LogStore. LogCache tells the kind of an error in
+// words only.
+func (t tracked) StoreLogs(entries []*raft.Log) error {
+	err := t.LogCache.StoreLogs(entries)
+	if err != nil && t.log.watch.Full() {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
+
+// StoreLog implements raft.LogStore.
+func (t tracked) StoreLog(entry *raft.Log) error { return t.StoreLogs([]*raft.Log{entry}) }
+
 // StageCommitIndex implements raft.CommitTrackingLogStore: the next entries
 // carry the index, in the same write.
 func (t tracked) StageCommitIndex(index uint64) error {

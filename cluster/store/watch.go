@@ -14,6 +14,8 @@ type Watch struct {
 	began  map[uint64]time.Time
 	next   uint64
 	failed error
+	// full: the last write found no room. Nothing of it is in the file.
+	full bool
 	// released is closed when the node has left Raft.
 	released chan struct{}
 	once     sync.Once
@@ -53,6 +55,17 @@ func (w *Watch) Failed() error {
 	return w.failed
 }
 
+// ErrFull is the error of an append for which there is no room on the disk. The
+// entries are certainly in no log.
+var ErrFull = errors.New("there is no room on the disk of the Raft log")
+
+// Full reports whether the last write found no room.
+func (w *Watch) Full() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.full
+}
+
 // Written returns the number of writes that ended and the time they took.
 func (w *Watch) Written() (count uint64, total time.Duration) {
 	w.mu.Lock()
@@ -83,5 +96,6 @@ func (w *Watch) write(do func() error) error {
 	if errors.Is(err, syscall.EIO) {
 		w.failed = err
 	}
+	w.full = errors.Is(err, syscall.ENOSPC)
 	return err
 }
