@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
+	"github.com/org/envoy-control-plane/fsm"
 )
 
 // askPlace is how often a node that hears of no leader asks whether it still
@@ -28,6 +29,11 @@ func (n *Node) watchPlace(ctx context.Context) error {
 		return nil
 	}
 	for pause(ctx, askPlace) {
+		if n.ready.Load() {
+			if err := n.noteAdmitted(); err != nil {
+				return err
+			}
+		}
 		rt := n.rt.Load()
 		if rt == nil || len(rt.servers()) == 0 || n.waitsFor.Load() != nil || n.failed.Load() != nil || n.leaderServer() != "" {
 			continue
@@ -75,9 +81,10 @@ func (n *Node) acceptRemoval(by string) error {
 	return nil
 }
 
-// noteAdmitted keeps on disk that the node has been a member.
+// noteAdmitted keeps on disk that the node has been a member. Binaries of the
+// first feature level cannot read that, and may have to go on from this disk.
 func (n *Node) noteAdmitted() error {
-	if n.ident.get().Admitted {
+	if n.ident.get().Admitted || n.State().FeatureLevel() == fsm.BaseLevel {
 		return nil
 	}
 	return n.ident.update(func(id *clusterpb.Identity) error {

@@ -27,7 +27,7 @@ func TestHostile(t *testing.T) {
 	} {
 		start := time.Now()
 		_, problems := d.Decode("", []byte(raw))
-		if took := time.Since(start); took > 10*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s: %s for %d bytes", name, took, len(raw))
 		} else {
 			t.Logf("%s: %s for %d bytes, %d problems", name, took, len(raw), len(problems))
