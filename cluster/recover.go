@@ -213,6 +213,7 @@ func (r *Recovery) decide(s *store.Stores, ident *identity) error {
 		id.ClusterId, id.Promise = r.State.Identity().GetClusterId(), nil
 		id.Recoveries = append(slices.Clone(id.Recoveries), r.ID)
 		id.Recovering = snapshot
+		id.Removed = false // the cluster that had removed it is no more
 		return nil
 	})
 }

@@ -84,7 +84,7 @@ func TestUpgrade(t *testing.T) {
 		c.runs(i, now)
 	}
 	c.ecpctl(1, "", "cluster", "read-only", "on") // not before it is finalised
-	c.runs(0, old) // nothing stands in the way
+	c.runs(0, old)                                // nothing stands in the way
 	c.runs(0, now)
 	c.ecpctl(0, "", "cluster", "finalize")
 	stop()
