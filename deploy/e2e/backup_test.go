@@ -9,13 +9,14 @@ import (
 
 	"github.com/org/envoy-control-plane/api/client"
 	"github.com/org/envoy-control-plane/deploy/bootstrap"
+	"github.com/org/envoy-control-plane/deploy/local"
 )
 
 // TestBackupRestoreSeed: a backup is restored under a running Envoy, which goes
 // back to what the backup has; and it seeds another cluster, which serves the
 // same to an Envoy of its own.
 func TestBackupRestoreSeed(t *testing.T) {
-	c := startCluster(t, 3, "")
+	c := startCluster(t, 3, local.TestDatabase(t))
 	before, after := startUpstream(t, "before"), startUpstream(t, "after")
 	ports := freePorts(t, 1)
 	c.ecpctl(0, fleetYAML(t, ports[0], before), "apply", "-f", "-", "--fleet", "edge")
@@ -33,6 +34,7 @@ func TestBackupRestoreSeed(t *testing.T) {
 	eventually(t, 20*time.Second, "what was before", func() error { return routed(ports[0], "/", "before") })
 	c.ecpctl(0, changed, "apply", "-f", "-", "--fleet", "edge", "--wait=20s")
 	eventually(t, 20*time.Second, "the change, made again", func() error { return routed(ports[0], "/", "after") })
+	c.archivedOnce() // what was undone, too
 
 	green := startSeeded(t, file, b.Cluster)
 	var cluster struct{ ID, Epoch string }
