@@ -177,16 +177,10 @@ func (n *Node) removeHere(ctx context.Context, nodeID string) error {
 // go, or why they cannot: the voters that are left need a live majority.
 func removable(servers []standing, nodeID string) ([]string, error) {
 	var going []string
-	voters, alive, voter := 0, 0, false
+	voter := false
 	for _, s := range servers {
 		switch {
 		case nodeOf(s.serverID) != nodeID:
-			if s.voter {
-				voters++
-			}
-			if s.voter && s.alive {
-				alive++
-			}
 			continue
 		case s.alive:
 			going = append(going, s.serverID)
@@ -195,6 +189,7 @@ func removable(servers []standing, nodeID string) ([]string, error) {
 		}
 		voter = voter || s.voter
 	}
+	voters, alive := votersWithout(servers, going...)
 	switch {
 	case len(going) == 0:
 		return nil, fsm.Refusal(fsm.CodeNodeNotFound, "no node %q in the cluster", nodeID)

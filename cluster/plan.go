@@ -272,7 +272,13 @@ func first(a, b bool) int {
 // quorumWithout reports whether the voters that are left without some servers
 // still have a majority that is alive.
 func quorumWithout(servers []standing, ids ...string) bool {
-	voters, alive := 0, 0
+	voters, alive := votersWithout(servers, ids...)
+	return voters > 0 && alive >= voters/2+1
+}
+
+// votersWithout counts the voters that are left without some servers, and those
+// of them that are alive.
+func votersWithout(servers []standing, ids ...string) (voters, alive int) {
 	for _, s := range servers {
 		if !s.voter || slices.Contains(ids, s.serverID) {
 			continue
@@ -282,5 +288,5 @@ func quorumWithout(servers []standing, ids ...string) bool {
 			alive++
 		}
 	}
-	return voters > 0 && alive >= voters/2+1
+	return voters, alive
 }
