@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/org/envoy-control-plane/cluster/store"
 	"github.com/org/envoy-control-plane/fsm"
 )
 
@@ -30,6 +31,14 @@ func parseChecksum(s string) (checksum, error) {
 		return checksum{}, fmt.Errorf("%q is not a SHA-256", s)
 	}
 	return checksum(b), nil
+}
+
+// checksumOf takes the bytes of a SHA-256; others are none.
+func checksumOf(b []byte) (sum checksum, ok bool) {
+	if len(b) != len(sum) {
+		return sum, false
+	}
+	return checksum(b), true
 }
 
 // backups are those on this node's disk.
@@ -67,7 +76,7 @@ func (b *backups) add(r io.Reader) (checksum, *fsm.State, error) {
 		return checksum{}, nil, fmt.Errorf("store backup: %w", err)
 	}
 	b.remember(sum, st)
-	return sum, st, syncDirectory(b.dir)
+	return sum, st, store.SyncDir(b.dir)
 }
 
 func (b *backups) path(sum checksum) string { return filepath.Join(b.dir, sum.String()) }
@@ -121,17 +130,4 @@ func (b *backups) prune(keep map[checksum]bool) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// syncDirectory makes names in a directory durable.
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
 }

@@ -118,13 +118,17 @@ func (k *machine) apply(logs []*raft.Log) []any {
 // the machine when the node stops before they are here: every replica must
 // apply the entry alike.
 func (k *machine) backupsFor(entry *fsmpb.Entry) map[string]*fsm.State {
-	at := map[string]*fsm.State{}
+	var at map[string]*fsm.State // hardly any entry needs one
 	for _, name := range fsm.Backups(entry) {
-		if len(name) != len(checksum{}) {
+		sum, ok := checksumOf(name)
+		if !ok {
 			continue // refused everywhere
 		}
-		st := k.find(checksum(name))
+		st := k.find(sum)
 		k.halted = k.halted || st == nil
+		if at == nil {
+			at = map[string]*fsm.State{}
+		}
 		at[string(name)] = st
 	}
 	return at

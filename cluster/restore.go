@@ -86,8 +86,10 @@ func (n *Node) SpreadBackup(ctx context.Context, sha256 [32]byte) error {
 
 func (n *Node) stageAt(ctx context.Context, rt *runtime, serverID string, sum checksum) error {
 	if serverID == n.ident.ServerID() {
-		_, err := os.Stat(n.backups.path(sum))
-		return err
+		if !n.backups.has(sum) {
+			return fs.ErrNotExist
+		}
+		return nil
 	}
 	client, err := rt.peers.to(serverID)
 	if err != nil {
@@ -184,10 +186,10 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 // Stage implements clusterpb.PeerServer.
 func (s *server) Stage(ctx context.Context, req *clusterpb.StageRequest) (*clusterpb.Outcome, error) {
 	rt := s.n.rt.Load()
-	if rt == nil || len(req.GetSha256()) != len(checksum{}) {
+	sum, ok := checksumOf(req.GetSha256())
+	if rt == nil || !ok {
 		return said(fsm.Refusal(fsm.CodeUnavailable, "the node does not run, or this is no checksum")), nil
 	}
-	sum := checksum(req.GetSha256())
 	if s.n.backups.has(sum) {
 		return said(nil), nil
 	}
@@ -196,10 +198,11 @@ func (s *server) Stage(ctx context.Context, req *clusterpb.StageRequest) (*clust
 
 // Fetch implements clusterpb.PeerServer.
 func (s *server) Fetch(req *clusterpb.FetchRequest, stream grpc.ServerStreamingServer[clusterpb.Chunk]) error {
-	if len(req.GetSha256()) != len(checksum{}) {
+	sum, ok := checksumOf(req.GetSha256())
+	if !ok {
 		return errors.New("this is no checksum")
 	}
-	f, err := os.Open(s.n.backups.path(checksum(req.GetSha256())))
+	f, err := os.Open(s.n.backups.path(sum))
 	if err != nil {
 		return errors.New("this node does not have it")
 	}
@@ -277,8 +280,8 @@ func (n *Node) pruneBackups(log raft.LogStore) error {
 			continue
 		}
 		for _, sum := range fsm.Backups(entry) {
-			if len(sum) == len(checksum{}) {
-				keep[checksum(sum)] = true
+			if sum, ok := checksumOf(sum); ok {
+				keep[sum] = true
 			}
 		}
 	}

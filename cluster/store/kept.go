@@ -118,7 +118,7 @@ func sealMeta(dir string) error {
 	if _, err := f.WriteString(metaSum(raw)); err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), syncDir(dir))
+	return errors.Join(f.Sync(), SyncDir(dir))
 }
 
 // checkMeta compares metadata with its checksum. Snapshots of before there was

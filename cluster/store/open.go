@@ -97,7 +97,7 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 		return nil, err
 	}
 	s.Snapshots = s.snapshots
-	return s, syncDir(dir)
+	return s, SyncDir(dir)
 }
 
 func (s *Stores) open(path string) (*raftboltdb.BoltStore, error) {
@@ -165,8 +165,8 @@ func preallocate(path string) error {
 	return nil
 }
 
-// syncDir makes new names in a directory durable.
-func syncDir(dir string) error {
+// SyncDir makes new names in a directory durable.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)

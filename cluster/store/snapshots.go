@@ -72,7 +72,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, con
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot: %w", err)
 	}
-	if err := syncDir(filepath.Join(s.dir, file.ID()+".tmp")); err != nil {
+	if err := SyncDir(filepath.Join(s.dir, file.ID()+".tmp")); err != nil {
 		_ = file.Cancel() // the first error counts
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (s *snapshots) verify(id string) error {
 	}
 	if k.Err != nil {
 		err := fmt.Errorf("the snapshot that was just written does not hold: %w", k.Err)
-		return errors.Join(err, os.RemoveAll(k.Path), syncDir(s.dir))
+		return errors.Join(err, os.RemoveAll(k.Path), SyncDir(s.dir))
 	}
 	return s.reap(id)
 }
@@ -162,7 +162,7 @@ func (s *Stores) DropSnapshotsBefore(index uint64) error {
 		}
 	}
 	if len(all) > 1 {
-		errs = append(errs, syncDir(s.snapshots.dir))
+		errs = append(errs, SyncDir(s.snapshots.dir))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("drop snapshots: %w", err)

@@ -38,7 +38,7 @@ func Stage(dir string, meta raft.SnapshotMeta, st *fsm.State) (id string, err er
 	if err := sink.Close(); err != nil {
 		return "", fmt.Errorf("close snapshot: %w", err)
 	}
-	return sink.ID(), errors.Join(syncDir(stage), syncDir(dir))
+	return sink.ID(), errors.Join(SyncDir(stage), SyncDir(dir))
 }
 
 // Adopt makes a staged snapshot all that there is: the other snapshots and the
@@ -50,7 +50,7 @@ func (s *Stores) Adopt(id string) error {
 	if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("adopt a snapshot: %w", err)
 	}
-	if err := syncDir(s.snapshots.dir); err != nil {
+	if err := SyncDir(s.snapshots.dir); err != nil {
 		return err
 	}
 	k := readKept(s.snapshots.dir, id)
@@ -72,7 +72,7 @@ func (s *Stores) Adopt(id string) error {
 			return fmt.Errorf("remove an old snapshot: %w", err)
 		}
 	}
-	if err := syncDir(s.snapshots.dir); err != nil {
+	if err := SyncDir(s.snapshots.dir); err != nil {
 		return err
 	}
 	if err := s.clear(); err != nil {
