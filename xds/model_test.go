@@ -336,7 +336,7 @@ func (m *model) quiet() {
 // 'TestModel/seed=7$' repeats one. XDS_MODEL_SCHEDULES and XDS_MODEL_FIRST make
 // it run more, or others.
 func TestModel(t *testing.T) {
-	first, schedules := fromEnv(t, "XDS_MODEL_FIRST", 0), fromEnv(t, "XDS_MODEL_SCHEDULES", 1000)
+	first, schedules := fromEnv(t, "XDS_MODEL_FIRST", 0), fromEnv(t, "XDS_MODEL_SCHEDULES", 2500)
 	if testing.Short() {
 		schedules = min(schedules, 200)
 	}
