@@ -2,13 +2,11 @@ package api
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -33,27 +31,18 @@ func (s *Server) getSnapshot(c *call) (*answer, error) {
 	c.bound(snapshotLimit)
 	c.index = st.Index()
 	st = st.WithoutReadOnly()
-	measure := &measure{}
-	sum := sha256.New()
-	if err := st.WriteSnapshot(io.MultiWriter(sum, measure)); err != nil {
+	sum, size, err := st.Measure()
+	if err != nil {
 		return nil, err
 	}
 	header := c.w.Header()
 	header.Set("Content-Type", wire.MediaSnapshot)
-	header.Set("Content-Length", strconv.FormatInt(measure.bytes, 10))
-	header.Set(wire.HeaderDigest, "sha-256=:"+base64.StdEncoding.EncodeToString(sum.Sum(nil))+":")
+	header.Set("Content-Length", strconv.FormatInt(size, 10))
+	header.Set(wire.HeaderDigest, "sha-256=:"+base64.StdEncoding.EncodeToString(sum[:])+":")
 	header.Set(wire.HeaderCluster, st.Identity().GetClusterId())
 	header.Set(wire.HeaderEpoch, st.Identity().GetEpoch())
 	header.Set(wire.HeaderTerm, strconv.FormatUint(s.deps.Cluster.Term(), 10))
 	return &answer{stream: st.WriteSnapshot}, nil
-}
-
-// measure counts bytes.
-type measure struct{ bytes int64 }
-
-func (m *measure) Write(p []byte) (int, error) {
-	m.bytes += int64(len(p))
-	return len(p), nil
 }
 
 // putSnapshot restores the cluster from a backup.

@@ -126,11 +126,27 @@ func (s *State) writeOutbox(w *recordWriter) {
 // Hash returns the SHA-256 of the bytes that WriteSnapshot writes:
 // equal on all nodes at an equal index.
 func (s *State) Hash() ([sha256.Size]byte, error) {
+	sum, _, err := s.Measure()
+	return sum, err
+}
+
+// Measure returns the SHA-256 and the number of the bytes that WriteSnapshot
+// writes.
+func (s *State) Measure() (sum [sha256.Size]byte, size int64, err error) {
 	h := sha256.New()
-	if err := s.WriteSnapshot(h); err != nil {
-		return [sha256.Size]byte{}, err
+	n := &counter{}
+	if err := s.WriteSnapshot(io.MultiWriter(h, n)); err != nil {
+		return sum, 0, err
 	}
-	return [sha256.Size]byte(h.Sum(nil)), nil
+	return [sha256.Size]byte(h.Sum(nil)), n.bytes, nil
+}
+
+// counter counts what is written to it.
+type counter struct{ bytes int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.bytes += int64(len(p))
+	return len(p), nil
 }
 
 // recordWriter keeps the first error.
