@@ -14,10 +14,12 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 BUF_VERSION              := v1.75.0
 GOLANGCI_LINT_VERSION    := v2.15.0
 KUBECTL_VALIDATE_VERSION := v0.0.4
+VERSITYGW_VERSION        := v1.8.0
 
 BUF              := .tools/buf/$(BUF_VERSION)/buf
 GOLANGCI_LINT    := .tools/golangci-lint/$(GOLANGCI_LINT_VERSION)/golangci-lint
 KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-validate
+VERSITYGW        := .tools/versitygw/$(VERSITYGW_VERSION)/versitygw
 
 # What a run may change: make run DEV_FLAGS='--port-offset 1000',
 # make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000 FAULTS=8h.
@@ -35,7 +37,7 @@ COVERAGE     := coverage.out
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build envoy ## Build and start a whole cluster on this machine
@@ -54,10 +56,14 @@ envoy: ## Fetch the pinned Envoy into .tools
 envoys: ## Fetch the older Envoys too, which tests use
 	@$(PYTHON) deploy/local/fetch_envoy.py --all >/dev/null
 
+.PHONY: s3
+s3: $(VERSITYGW) ## Build the S3 server that tests use into .tools, and print where it is
+	@echo $(CURDIR)/$(VERSITYGW)
+
 # Never from the cache, which does not see what the binaries under test are
 # made of.
 .PHONY: test
-test: envoys ## Run every test under the race detector
+test: envoys $(VERSITYGW) ## Run every test under the race detector
 	$(GO) test -race -count=1 -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
 	@$(MAKE) --no-print-directory coverage
 
@@ -134,3 +140,6 @@ $(GOLANGCI_LINT):
 
 $(KUBECTL_VALIDATE):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE_VERSION)
+
+$(VERSITYGW):
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
