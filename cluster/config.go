@@ -135,6 +135,9 @@ type Deps struct {
 	Draining func() bool
 	// SetDraining begins or ends that. May be nil.
 	SetDraining func(on bool, within time.Duration)
+	// Backup tells how the scheduled backups do, nil where that is not known.
+	// May be nil.
+	Backup func() *fsmpb.BackupReport
 	// WrapListener and Dial secure the Raft port; nil means plain TCP.
 	WrapListener func(net.Listener) net.Listener
 	Dial         func(ctx context.Context, network, address string) (net.Conn, error)

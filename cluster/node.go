@@ -13,6 +13,7 @@ import (
 
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
 	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
 // Node is one member of the cluster.
@@ -85,6 +86,9 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	}
 	if deps.Draining == nil {
 		deps.Draining = func() bool { return false }
+	}
+	if deps.Backup == nil {
+		deps.Backup = func() *fsmpb.BackupReport { return nil }
 	}
 	ident, err := loadIdentity(cfg.DataDir, cfg.NodeID)
 	if err != nil {

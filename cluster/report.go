@@ -29,7 +29,8 @@ func (n *Node) Report(ctx context.Context) (*fsmpb.ClusterReport, error) {
 	report.Term = rt.raft.CurrentTerm()
 	servers := rt.servers()
 	infos := n.probeAll(ctx, rt, servers)
-	report.Plan = infos[n.leaderServer()].GetPlan()
+	leader := infos[n.leaderServer()]
+	report.Plan, report.Backup = leader.GetPlan(), leader.GetBackup()
 	byNode := map[string]*fsmpb.NodeReport{}
 	for _, s := range servers {
 		r := nodeReport(s, infos[string(s.ID)], n.leaderServer())

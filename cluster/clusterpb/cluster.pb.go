@@ -827,8 +827,10 @@ type NodeInfo struct {
 	OutOfRaft bool `protobuf:"varint,33,opt,name=out_of_raft,json=outOfRaft,proto3" json:"out_of_raft,omitempty"`
 	// From the leader only: the server ids of the committed configuration, and
 	// what it is about to change in it or waits for.
-	Members       []string `protobuf:"bytes,31,rep,name=members,proto3" json:"members,omitempty"`
-	Plan          string   `protobuf:"bytes,32,opt,name=plan,proto3" json:"plan,omitempty"`
+	Members []string `protobuf:"bytes,31,rep,name=members,proto3" json:"members,omitempty"`
+	Plan    string   `protobuf:"bytes,32,opt,name=plan,proto3" json:"plan,omitempty"`
+	// From a leader that makes backups only.
+	Backup        *fsmpb.BackupReport `protobuf:"bytes,50,opt,name=backup,proto3" json:"backup,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1050,6 +1052,13 @@ func (x *NodeInfo) GetPlan() string {
 		return x.Plan
 	}
 	return ""
+}
+
+func (x *NodeInfo) GetBackup() *fsmpb.BackupReport {
+	if x != nil {
+		return x.Backup
+	}
+	return nil
 }
 
 type PromiseRequest struct {
@@ -1909,7 +1918,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fProbeRequest\"\xe4\x05\n" +
+	"\fProbeRequest\"\x96\x06\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1945,7 +1954,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\x12\x1e\n" +
 	"\vout_of_raft\x18! \x01(\bR\toutOfRaft\x12\x18\n" +
 	"\amembers\x18\x1f \x03(\tR\amembers\x12\x12\n" +
-	"\x04plan\x18  \x01(\tR\x04plan\"C\n" +
+	"\x04plan\x18  \x01(\tR\x04plan\x120\n" +
+	"\x06backup\x182 \x01(\v2\x18.ecp.fsm.v1.BackupReportR\x06backup\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +
@@ -2018,82 +2028,84 @@ func file_cluster_clusterpb_cluster_proto_rawDescGZIP() []byte {
 var file_cluster_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_cluster_clusterpb_cluster_proto_goTypes = []any{
-	(Hello_Kind)(0),          // 0: ecp.cluster.v1.Hello.Kind
-	(*Hello)(nil),            // 1: ecp.cluster.v1.Hello
-	(*Welcome)(nil),          // 2: ecp.cluster.v1.Welcome
-	(*Meta)(nil),             // 3: ecp.cluster.v1.Meta
-	(*Identity)(nil),         // 4: ecp.cluster.v1.Identity
-	(*Promise)(nil),          // 5: ecp.cluster.v1.Promise
-	(*Seed)(nil),             // 6: ecp.cluster.v1.Seed
-	(*StageRequest)(nil),     // 7: ecp.cluster.v1.StageRequest
-	(*FetchRequest)(nil),     // 8: ecp.cluster.v1.FetchRequest
-	(*Chunk)(nil),            // 9: ecp.cluster.v1.Chunk
-	(*ProbeRequest)(nil),     // 10: ecp.cluster.v1.ProbeRequest
-	(*NodeInfo)(nil),         // 11: ecp.cluster.v1.NodeInfo
-	(*PromiseRequest)(nil),   // 12: ecp.cluster.v1.PromiseRequest
-	(*PromiseReply)(nil),     // 13: ecp.cluster.v1.PromiseReply
-	(*JoinRequest)(nil),      // 14: ecp.cluster.v1.JoinRequest
-	(*RemoveRequest)(nil),    // 15: ecp.cluster.v1.RemoveRequest
-	(*TransferRequest)(nil),  // 16: ecp.cluster.v1.TransferRequest
-	(*DrainRequest)(nil),     // 17: ecp.cluster.v1.DrainRequest
-	(*FinalizeRequest)(nil),  // 18: ecp.cluster.v1.FinalizeRequest
-	(*Outcome)(nil),          // 19: ecp.cluster.v1.Outcome
-	(*ProposeRequest)(nil),   // 20: ecp.cluster.v1.ProposeRequest
-	(*ProposeReply)(nil),     // 21: ecp.cluster.v1.ProposeReply
-	(*ReadIndexRequest)(nil), // 22: ecp.cluster.v1.ReadIndexRequest
-	(*ReadIndexReply)(nil),   // 23: ecp.cluster.v1.ReadIndexReply
-	(*ConfirmRequest)(nil),   // 24: ecp.cluster.v1.ConfirmRequest
-	(*ConfirmReply)(nil),     // 25: ecp.cluster.v1.ConfirmReply
-	(*QueryRequest)(nil),     // 26: ecp.cluster.v1.QueryRequest
-	(*QueryReply)(nil),       // 27: ecp.cluster.v1.QueryReply
-	(*fsmpb.Result)(nil),     // 28: ecp.fsm.v1.Result
-	(*fsmpb.Query)(nil),      // 29: ecp.fsm.v1.Query
-	(*fsmpb.Answer)(nil),     // 30: ecp.fsm.v1.Answer
+	(Hello_Kind)(0),            // 0: ecp.cluster.v1.Hello.Kind
+	(*Hello)(nil),              // 1: ecp.cluster.v1.Hello
+	(*Welcome)(nil),            // 2: ecp.cluster.v1.Welcome
+	(*Meta)(nil),               // 3: ecp.cluster.v1.Meta
+	(*Identity)(nil),           // 4: ecp.cluster.v1.Identity
+	(*Promise)(nil),            // 5: ecp.cluster.v1.Promise
+	(*Seed)(nil),               // 6: ecp.cluster.v1.Seed
+	(*StageRequest)(nil),       // 7: ecp.cluster.v1.StageRequest
+	(*FetchRequest)(nil),       // 8: ecp.cluster.v1.FetchRequest
+	(*Chunk)(nil),              // 9: ecp.cluster.v1.Chunk
+	(*ProbeRequest)(nil),       // 10: ecp.cluster.v1.ProbeRequest
+	(*NodeInfo)(nil),           // 11: ecp.cluster.v1.NodeInfo
+	(*PromiseRequest)(nil),     // 12: ecp.cluster.v1.PromiseRequest
+	(*PromiseReply)(nil),       // 13: ecp.cluster.v1.PromiseReply
+	(*JoinRequest)(nil),        // 14: ecp.cluster.v1.JoinRequest
+	(*RemoveRequest)(nil),      // 15: ecp.cluster.v1.RemoveRequest
+	(*TransferRequest)(nil),    // 16: ecp.cluster.v1.TransferRequest
+	(*DrainRequest)(nil),       // 17: ecp.cluster.v1.DrainRequest
+	(*FinalizeRequest)(nil),    // 18: ecp.cluster.v1.FinalizeRequest
+	(*Outcome)(nil),            // 19: ecp.cluster.v1.Outcome
+	(*ProposeRequest)(nil),     // 20: ecp.cluster.v1.ProposeRequest
+	(*ProposeReply)(nil),       // 21: ecp.cluster.v1.ProposeReply
+	(*ReadIndexRequest)(nil),   // 22: ecp.cluster.v1.ReadIndexRequest
+	(*ReadIndexReply)(nil),     // 23: ecp.cluster.v1.ReadIndexReply
+	(*ConfirmRequest)(nil),     // 24: ecp.cluster.v1.ConfirmRequest
+	(*ConfirmReply)(nil),       // 25: ecp.cluster.v1.ConfirmReply
+	(*QueryRequest)(nil),       // 26: ecp.cluster.v1.QueryRequest
+	(*QueryReply)(nil),         // 27: ecp.cluster.v1.QueryReply
+	(*fsmpb.BackupReport)(nil), // 28: ecp.fsm.v1.BackupReport
+	(*fsmpb.Result)(nil),       // 29: ecp.fsm.v1.Result
+	(*fsmpb.Query)(nil),        // 30: ecp.fsm.v1.Query
+	(*fsmpb.Answer)(nil),       // 31: ecp.fsm.v1.Answer
 }
 var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: ecp.cluster.v1.Hello.kind:type_name -> ecp.cluster.v1.Hello.Kind
 	5,  // 1: ecp.cluster.v1.Identity.promise:type_name -> ecp.cluster.v1.Promise
 	6,  // 2: ecp.cluster.v1.Promise.members:type_name -> ecp.cluster.v1.Seed
 	5,  // 3: ecp.cluster.v1.NodeInfo.promise:type_name -> ecp.cluster.v1.Promise
-	5,  // 4: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
-	11, // 5: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
-	28, // 6: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
-	19, // 7: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	19, // 8: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	29, // 9: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
-	30, // 10: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
-	19, // 11: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	10, // 12: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
-	12, // 13: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
-	14, // 14: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
-	15, // 15: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
-	16, // 16: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
-	20, // 17: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
-	22, // 18: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
-	24, // 19: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
-	26, // 20: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
-	18, // 21: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
-	17, // 22: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
-	7,  // 23: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
-	8,  // 24: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
-	11, // 25: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
-	13, // 26: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
-	19, // 27: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
-	19, // 28: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
-	19, // 29: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
-	21, // 30: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
-	23, // 31: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
-	25, // 32: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
-	27, // 33: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
-	21, // 34: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
-	19, // 35: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
-	19, // 36: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
-	9,  // 37: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
-	25, // [25:38] is the sub-list for method output_type
-	12, // [12:25] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	28, // 4: ecp.cluster.v1.NodeInfo.backup:type_name -> ecp.fsm.v1.BackupReport
+	5,  // 5: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
+	11, // 6: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
+	29, // 7: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
+	19, // 8: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	19, // 9: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	30, // 10: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
+	31, // 11: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
+	19, // 12: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	10, // 13: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
+	12, // 14: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
+	14, // 15: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
+	15, // 16: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
+	16, // 17: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
+	20, // 18: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
+	22, // 19: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
+	24, // 20: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
+	26, // 21: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
+	18, // 22: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
+	17, // 23: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
+	7,  // 24: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
+	8,  // 25: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
+	11, // 26: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
+	13, // 27: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
+	19, // 28: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
+	19, // 29: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
+	19, // 30: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
+	21, // 31: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
+	23, // 32: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
+	25, // 33: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
+	27, // 34: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
+	21, // 35: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
+	19, // 36: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
+	19, // 37: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
+	9,  // 38: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
+	26, // [26:39] is the sub-list for method output_type
+	13, // [13:26] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_cluster_clusterpb_cluster_proto_init() }

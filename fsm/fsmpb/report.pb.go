@@ -139,6 +139,58 @@ func (ResourceConfig_Status) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{13, 0}
 }
 
+type BackupReport_State int32
+
+const (
+	BackupReport_STATE_UNSPECIFIED BackupReport_State = 0
+	BackupReport_OK                BackupReport_State = 1
+	BackupReport_FAILING           BackupReport_State = 2
+	BackupReport_OVERDUE           BackupReport_State = 3
+)
+
+// Enum value maps for BackupReport_State.
+var (
+	BackupReport_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "OK",
+		2: "FAILING",
+		3: "OVERDUE",
+	}
+	BackupReport_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"OK":                1,
+		"FAILING":           2,
+		"OVERDUE":           3,
+	}
+)
+
+func (x BackupReport_State) Enum() *BackupReport_State {
+	p := new(BackupReport_State)
+	*p = x
+	return p
+}
+
+func (x BackupReport_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BackupReport_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_fsmpb_report_proto_enumTypes[2].Descriptor()
+}
+
+func (BackupReport_State) Type() protoreflect.EnumType {
+	return &file_fsm_fsmpb_report_proto_enumTypes[2]
+}
+
+func (x BackupReport_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BackupReport_State.Descriptor instead.
+func (BackupReport_State) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{17, 0}
+}
+
 type Query struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Query:
@@ -1418,7 +1470,9 @@ type ClusterReport struct {
 	Nodes  []*NodeReport `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// What the leader is about to change in the membership, or waits for; empty
 	// when it is as it should be.
-	Plan          string `protobuf:"bytes,30,opt,name=plan,proto3" json:"plan,omitempty"`
+	Plan string `protobuf:"bytes,30,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Absent when the leader makes no backups, or does not answer.
+	Backup        *BackupReport `protobuf:"bytes,31,opt,name=backup,proto3" json:"backup,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1502,6 +1556,110 @@ func (x *ClusterReport) GetPlan() string {
 	return ""
 }
 
+func (x *ClusterReport) GetBackup() *BackupReport {
+	if x != nil {
+		return x.Backup
+	}
+	return nil
+}
+
+// BackupReport is how the scheduled backups do, as the leader sees it.
+type BackupReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State BackupReport_State     `protobuf:"varint,1,opt,name=state,proto3,enum=ecp.fsm.v1.BackupReport_State" json:"state,omitempty"`
+	// Why it is not well.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Where to, without credentials.
+	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
+	// The newest backup that was verified; all empty when there is none. Its
+	// time is in nanoseconds since the Unix epoch.
+	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	At            int64  `protobuf:"varint,5,opt,name=at,proto3" json:"at,omitempty"`
+	Index         uint64 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	Bytes         uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupReport) Reset() {
+	*x = BackupReport{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupReport) ProtoMessage() {}
+
+func (x *BackupReport) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupReport.ProtoReflect.Descriptor instead.
+func (*BackupReport) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BackupReport) GetState() BackupReport_State {
+	if x != nil {
+		return x.State
+	}
+	return BackupReport_STATE_UNSPECIFIED
+}
+
+func (x *BackupReport) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *BackupReport) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *BackupReport) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BackupReport) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *BackupReport) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *BackupReport) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // NodeReport is one member, as it last told of itself.
 type NodeReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1538,7 +1696,7 @@ type NodeReport struct {
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1708,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1721,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NodeReport) GetId() string {
@@ -1798,7 +1956,7 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x05proxy\x18\x02 \x01(\tR\x05proxy\x12\x19\n" +
 	"\btype_url\x18\x03 \x01(\tR\atypeUrl\"'\n" +
 	"\vRetryAnswer\x12\x18\n" +
-	"\aretried\x18\x01 \x01(\rR\aretried\"\xc8\x01\n" +
+	"\aretried\x18\x01 \x01(\rR\aretried\"\xfa\x01\n" +
 	"\rClusterReport\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
@@ -1807,7 +1965,21 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12,\n" +
 	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\x12\x12\n" +
-	"\x04plan\x18\x1e \x01(\tR\x04plan\"\xaf\x03\n" +
+	"\x04plan\x18\x1e \x01(\tR\x04plan\x120\n" +
+	"\x06backup\x18\x1f \x01(\v2\x18.ecp.fsm.v1.BackupReportR\x06backup\"\x86\x02\n" +
+	"\fBackupReport\x124\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1e.ecp.fsm.v1.BackupReport.StateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06target\x18\x03 \x01(\tR\x06target\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02at\x18\x05 \x01(\x03R\x02at\x12\x14\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x04R\x05bytes\"@\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x06\n" +
+	"\x02OK\x10\x01\x12\v\n" +
+	"\aFAILING\x10\x02\x12\v\n" +
+	"\aOVERDUE\x10\x03\"\xaf\x03\n" +
 	"\n" +
 	"NodeReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -1842,54 +2014,58 @@ func file_fsm_fsmpb_report_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_report_proto_rawDescData
 }
 
-var file_fsm_fsmpb_report_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_fsmpb_report_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_fsm_fsmpb_report_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_fsm_fsmpb_report_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_fsm_fsmpb_report_proto_goTypes = []any{
 	(ProxySync_State)(0),       // 0: ecp.fsm.v1.ProxySync.State
 	(ResourceConfig_Status)(0), // 1: ecp.fsm.v1.ResourceConfig.Status
-	(*Query)(nil),              // 2: ecp.fsm.v1.Query
-	(*Answer)(nil),             // 3: ecp.fsm.v1.Answer
-	(*StreamsQuery)(nil),       // 4: ecp.fsm.v1.StreamsQuery
-	(*StreamsAnswer)(nil),      // 5: ecp.fsm.v1.StreamsAnswer
-	(*StreamReport)(nil),       // 6: ecp.fsm.v1.StreamReport
-	(*TypeReport)(nil),         // 7: ecp.fsm.v1.TypeReport
-	(*FleetQuery)(nil),         // 8: ecp.fsm.v1.FleetQuery
-	(*FleetAnswer)(nil),        // 9: ecp.fsm.v1.FleetAnswer
-	(*ProxySync)(nil),          // 10: ecp.fsm.v1.ProxySync
-	(*ConfigQuery)(nil),        // 11: ecp.fsm.v1.ConfigQuery
-	(*ConfigAnswer)(nil),       // 12: ecp.fsm.v1.ConfigAnswer
-	(*StreamConfig)(nil),       // 13: ecp.fsm.v1.StreamConfig
-	(*TypeConfig)(nil),         // 14: ecp.fsm.v1.TypeConfig
-	(*ResourceConfig)(nil),     // 15: ecp.fsm.v1.ResourceConfig
-	(*RetryQuery)(nil),         // 16: ecp.fsm.v1.RetryQuery
-	(*RetryAnswer)(nil),        // 17: ecp.fsm.v1.RetryAnswer
-	(*ClusterReport)(nil),      // 18: ecp.fsm.v1.ClusterReport
-	(*NodeReport)(nil),         // 19: ecp.fsm.v1.NodeReport
+	(BackupReport_State)(0),    // 2: ecp.fsm.v1.BackupReport.State
+	(*Query)(nil),              // 3: ecp.fsm.v1.Query
+	(*Answer)(nil),             // 4: ecp.fsm.v1.Answer
+	(*StreamsQuery)(nil),       // 5: ecp.fsm.v1.StreamsQuery
+	(*StreamsAnswer)(nil),      // 6: ecp.fsm.v1.StreamsAnswer
+	(*StreamReport)(nil),       // 7: ecp.fsm.v1.StreamReport
+	(*TypeReport)(nil),         // 8: ecp.fsm.v1.TypeReport
+	(*FleetQuery)(nil),         // 9: ecp.fsm.v1.FleetQuery
+	(*FleetAnswer)(nil),        // 10: ecp.fsm.v1.FleetAnswer
+	(*ProxySync)(nil),          // 11: ecp.fsm.v1.ProxySync
+	(*ConfigQuery)(nil),        // 12: ecp.fsm.v1.ConfigQuery
+	(*ConfigAnswer)(nil),       // 13: ecp.fsm.v1.ConfigAnswer
+	(*StreamConfig)(nil),       // 14: ecp.fsm.v1.StreamConfig
+	(*TypeConfig)(nil),         // 15: ecp.fsm.v1.TypeConfig
+	(*ResourceConfig)(nil),     // 16: ecp.fsm.v1.ResourceConfig
+	(*RetryQuery)(nil),         // 17: ecp.fsm.v1.RetryQuery
+	(*RetryAnswer)(nil),        // 18: ecp.fsm.v1.RetryAnswer
+	(*ClusterReport)(nil),      // 19: ecp.fsm.v1.ClusterReport
+	(*BackupReport)(nil),       // 20: ecp.fsm.v1.BackupReport
+	(*NodeReport)(nil),         // 21: ecp.fsm.v1.NodeReport
 }
 var file_fsm_fsmpb_report_proto_depIdxs = []int32{
-	4,  // 0: ecp.fsm.v1.Query.streams:type_name -> ecp.fsm.v1.StreamsQuery
-	8,  // 1: ecp.fsm.v1.Query.fleet:type_name -> ecp.fsm.v1.FleetQuery
-	11, // 2: ecp.fsm.v1.Query.config:type_name -> ecp.fsm.v1.ConfigQuery
-	16, // 3: ecp.fsm.v1.Query.retry:type_name -> ecp.fsm.v1.RetryQuery
-	5,  // 4: ecp.fsm.v1.Answer.streams:type_name -> ecp.fsm.v1.StreamsAnswer
-	9,  // 5: ecp.fsm.v1.Answer.fleet:type_name -> ecp.fsm.v1.FleetAnswer
-	12, // 6: ecp.fsm.v1.Answer.config:type_name -> ecp.fsm.v1.ConfigAnswer
-	17, // 7: ecp.fsm.v1.Answer.retry:type_name -> ecp.fsm.v1.RetryAnswer
-	6,  // 8: ecp.fsm.v1.StreamsAnswer.streams:type_name -> ecp.fsm.v1.StreamReport
-	7,  // 9: ecp.fsm.v1.StreamReport.types:type_name -> ecp.fsm.v1.TypeReport
-	10, // 10: ecp.fsm.v1.FleetAnswer.proxies:type_name -> ecp.fsm.v1.ProxySync
+	5,  // 0: ecp.fsm.v1.Query.streams:type_name -> ecp.fsm.v1.StreamsQuery
+	9,  // 1: ecp.fsm.v1.Query.fleet:type_name -> ecp.fsm.v1.FleetQuery
+	12, // 2: ecp.fsm.v1.Query.config:type_name -> ecp.fsm.v1.ConfigQuery
+	17, // 3: ecp.fsm.v1.Query.retry:type_name -> ecp.fsm.v1.RetryQuery
+	6,  // 4: ecp.fsm.v1.Answer.streams:type_name -> ecp.fsm.v1.StreamsAnswer
+	10, // 5: ecp.fsm.v1.Answer.fleet:type_name -> ecp.fsm.v1.FleetAnswer
+	13, // 6: ecp.fsm.v1.Answer.config:type_name -> ecp.fsm.v1.ConfigAnswer
+	18, // 7: ecp.fsm.v1.Answer.retry:type_name -> ecp.fsm.v1.RetryAnswer
+	7,  // 8: ecp.fsm.v1.StreamsAnswer.streams:type_name -> ecp.fsm.v1.StreamReport
+	8,  // 9: ecp.fsm.v1.StreamReport.types:type_name -> ecp.fsm.v1.TypeReport
+	11, // 10: ecp.fsm.v1.FleetAnswer.proxies:type_name -> ecp.fsm.v1.ProxySync
 	0,  // 11: ecp.fsm.v1.ProxySync.state:type_name -> ecp.fsm.v1.ProxySync.State
-	13, // 12: ecp.fsm.v1.ConfigAnswer.streams:type_name -> ecp.fsm.v1.StreamConfig
-	6,  // 13: ecp.fsm.v1.StreamConfig.stream:type_name -> ecp.fsm.v1.StreamReport
-	14, // 14: ecp.fsm.v1.StreamConfig.types:type_name -> ecp.fsm.v1.TypeConfig
-	15, // 15: ecp.fsm.v1.TypeConfig.resources:type_name -> ecp.fsm.v1.ResourceConfig
+	14, // 12: ecp.fsm.v1.ConfigAnswer.streams:type_name -> ecp.fsm.v1.StreamConfig
+	7,  // 13: ecp.fsm.v1.StreamConfig.stream:type_name -> ecp.fsm.v1.StreamReport
+	15, // 14: ecp.fsm.v1.StreamConfig.types:type_name -> ecp.fsm.v1.TypeConfig
+	16, // 15: ecp.fsm.v1.TypeConfig.resources:type_name -> ecp.fsm.v1.ResourceConfig
 	1,  // 16: ecp.fsm.v1.ResourceConfig.status:type_name -> ecp.fsm.v1.ResourceConfig.Status
-	19, // 17: ecp.fsm.v1.ClusterReport.nodes:type_name -> ecp.fsm.v1.NodeReport
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	21, // 17: ecp.fsm.v1.ClusterReport.nodes:type_name -> ecp.fsm.v1.NodeReport
+	20, // 18: ecp.fsm.v1.ClusterReport.backup:type_name -> ecp.fsm.v1.BackupReport
+	2,  // 19: ecp.fsm.v1.BackupReport.state:type_name -> ecp.fsm.v1.BackupReport.State
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_report_proto_init() }
@@ -1914,8 +2090,8 @@ func file_fsm_fsmpb_report_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_report_proto_rawDesc), len(file_fsm_fsmpb_report_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   18,
+			NumEnums:      3,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
