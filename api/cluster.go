@@ -26,10 +26,27 @@ func getCluster(s *Server, c *call, st *fsm.State) (any, error) {
 	if now := st.ReadOnly(); now != nil {
 		out.ReadOnly = new(readOnlyJSON(now))
 	}
+	if b := r.GetBackup(); b != nil {
+		out.Backup = backupJSON(b)
+	}
 	if s.deps.Archive != nil {
 		out.Archive.State, out.Archive.Reason = s.deps.Archive()
 	}
 	return out, nil
+}
+
+func backupJSON(b *fsmpb.BackupReport) *wire.BackupStatus {
+	out := &wire.BackupStatus{State: backupStates[b.GetState()], Target: b.GetTarget(), Reason: b.GetReason()}
+	if b.GetName() != "" {
+		out.Last = &wire.StoredBackup{
+			Name: b.GetName(), At: time.Unix(0, b.GetAt()).UTC(), Index: b.GetIndex(), Bytes: b.GetBytes(),
+		}
+	}
+	return out
+}
+
+var backupStates = map[fsmpb.BackupReport_State]string{
+	fsmpb.BackupReport_OK: wire.BackupOK, fsmpb.BackupReport_FAILING: wire.BackupFailing, fsmpb.BackupReport_OVERDUE: wire.BackupOverdue,
 }
 
 func nodeJSON(n *fsmpb.NodeReport) wire.Node {

@@ -168,6 +168,7 @@ func (n *node) Report(context.Context) (*fsmpb.ClusterReport, error) {
 	defer n.mu.Unlock()
 	return &fsmpb.ClusterReport{
 		ClusterId: "c1", Epoch: "e1", Leader: n.leader, Plan: "one more node is missing for 3 voters", Term: 3, Index: n.ledger.state().Index(),
+		Backup: &fsmpb.BackupReport{State: fsmpb.BackupReport_OVERDUE, Reason: "late", Target: "/backups", Name: "b", At: 1e18, Index: 4, Bytes: 5},
 		Nodes: []*fsmpb.NodeReport{
 			{Id: "n1", Address: "h1:7000", Voter: true, Leader: n.leader == "n1", Healthy: true, Applied: 7, Streams: 2, Build: "v1"},
 			{Id: "n2", Address: "h2:7000", Zone: "b", Reason: "no heartbeat"},

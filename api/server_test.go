@@ -55,6 +55,10 @@ func TestCluster(t *testing.T) {
 	if got.Nodes[1] != want || got.Nodes[0].Role != "voter" || !got.Nodes[0].Leader {
 		t.Errorf("nodes: %+v", got.Nodes)
 	}
+	if b := got.Backup; b == nil || b.State != wire.BackupOverdue || b.Reason != "late" || b.Target != "/backups" ||
+		*b.Last != (wire.StoredBackup{Name: "b", At: time.Unix(1e9, 0).UTC(), Index: 4, Bytes: 5}) {
+		t.Errorf("backups: %+v", b)
+	}
 	if got.Archive.State != "off" || got.Archive.LastSeq != r.ledger.state().Seq() {
 		t.Errorf("archive: %+v", got.Archive)
 	}

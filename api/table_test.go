@@ -83,6 +83,7 @@ func shapes() map[string]any {
 		"FleetStatus": wire.FleetStatus{}, "ProxyCounts": wire.ProxyCounts{}, "Rejection": wire.Rejection{},
 		"PendingProxy": wire.PendingProxy{}, "MissingNode": wire.MissingNode{}, "History": wire.History{},
 		"Event": wire.Event{}, "Cluster": wire.Cluster{}, "Node": wire.Node{}, "ArchiveStatus": wire.ArchiveStatus{},
+		"BackupStatus": wire.BackupStatus{}, "StoredBackup": wire.StoredBackup{},
 		"LeaderTransfer": wire.LeaderTransfer{}, "LeaderTransferred": wire.LeaderTransferred{},
 		"ReadOnly": wire.ReadOnly{}, "Finalized": wire.Finalized{}, "ReadOnlySet": wire.ReadOnlySet{}, "NodeRemoved": wire.NodeRemoved{}, "NodeDraining": wire.NodeDraining{}, "ProxyConfig": wire.ProxyConfig{}, "StreamConfig": wire.StreamConfig{},
 		"TypeConfig": wire.TypeConfig{}, "ResourceConfig": wire.ResourceConfig{}, "Retried": wire.Retried{},

@@ -31,6 +31,35 @@ type Cluster struct {
 	// Plan is the next change of the membership, or what it waits for; empty
 	// when it is as it should be.
 	Plan string `json:"plan,omitempty"`
+	// Backup is there when the leader answers and makes backups.
+	Backup *BackupStatus `json:"backup,omitempty"`
+}
+
+// States of the scheduled backups.
+const (
+	BackupOK      = "ok"
+	BackupFailing = "failing"
+	BackupOverdue = "overdue"
+)
+
+// BackupStatus is how the scheduled backups do.
+type BackupStatus struct {
+	// State is BackupOK, BackupFailing or BackupOverdue.
+	State string `json:"state"`
+	// Target is the directory or the bucket.
+	Target string `json:"target"`
+	// Last is the newest backup that was verified.
+	Last *StoredBackup `json:"last,omitempty"`
+	// Reason says why it is not well.
+	Reason string `json:"reason,omitempty"`
+}
+
+// StoredBackup is a backup in the target of the scheduled ones.
+type StoredBackup struct {
+	Name  string    `json:"name"`
+	At    time.Time `json:"at"`
+	Index uint64    `json:"index"`
+	Bytes uint64    `json:"bytes"`
 }
 
 // Node is one member of the control plane cluster.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -56,6 +57,9 @@ func (a *app) cluster(ctx context.Context, c *client.Client) error {
 			t.line("membership: %s", clean(cl.Plan))
 		}
 		t.line("archive %s", archive(cl.Archive))
+		if cl.Backup != nil {
+			t.line("backups %s", backups(*cl.Backup))
+		}
 		t.line("feature level %d", cl.FeatureLevel)
 		if cl.ReadOnly != nil {
 			t.line("%s", readOnly(*cl.ReadOnly))
@@ -74,6 +78,14 @@ func archive(s wire.ArchiveStatus) string {
 	}
 	return fmt.Sprintf("%s, %d of %d events, %d bytes waiting%s",
 		clean(s.State), s.ArchivedSeq, s.LastSeq, s.OutboxBytes, after(": ", s.Reason))
+}
+
+func backups(s wire.BackupStatus) string {
+	last := "none yet"
+	if s.Last != nil {
+		last = fmt.Sprintf("last %s, index %d, %d bytes", s.Last.At.UTC().Format(time.RFC3339), s.Last.Index, s.Last.Bytes)
+	}
+	return fmt.Sprintf("%s, to %s, %s%s", clean(s.State), clean(s.Target), last, after(": ", s.Reason))
 }
 
 func mark(leader bool) string {

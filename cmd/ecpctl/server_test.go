@@ -80,6 +80,9 @@ func (l *lonely) Gather(_ context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map
 func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
 	return &fsmpb.ClusterReport{
 		ClusterId: "c1", Epoch: "e1", Leader: "cp-0", Plan: "one more node is missing for 3 voters", Term: 2, Index: l.State().Index(),
+		Backup: &fsmpb.BackupReport{
+			State: fsmpb.BackupReport_FAILING, Reason: "no space left", Target: "s3://backups/", Name: "ecp-c1-x.snap", At: 1e18, Index: 4, Bytes: 99,
+		},
 		Nodes: []*fsmpb.NodeReport{
 			{
 				Id: "cp-0", Address: "cp-0:7000", Voter: true, Leader: true, Healthy: true, Applied: 5, Streams: 2,
@@ -236,7 +239,8 @@ func TestATour(t *testing.T) {
 	ecpctl(t, s, "", "--tenant", "acme", "get", "fleets", "mesh", "-o", "yaml").exits(exitDone).prints("revision_history_limit: 7")
 
 	ecpctl(t, s, "", "cluster").exits(exitDone).
-		prints("cluster c1, leader cp-0, term 2", "membership: one more node is missing for 3 voters", "archive off", "cp-0", "unhealthy: no heartbeat")
+		prints("cluster c1, leader cp-0, term 2", "membership: one more node is missing for 3 voters", "archive off",
+			"backups failing, to s3://backups/, last 2001-09-09T01:46:40Z, index 4, 99 bytes: no space left", "cp-0", "unhealthy: no heartbeat")
 	ecpctl(t, s, "", "cluster", "transfer").exits(exitDone).prints("the leader is cp-0")
 	ecpctl(t, s, "", "cluster", "remove", "cp-1").exits(exitDone).prints("node cp-1 removed")
 	ecpctl(t, s, "", "cluster", "read-only").exits(exitDone).prints("writes are allowed")

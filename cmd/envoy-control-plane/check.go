@@ -5,6 +5,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"time"
 )
 
 var nodeIDPattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?$`)
@@ -20,6 +21,7 @@ func (c *config) check() []error {
 		mistake("--bind: %q is not an IP address", c.bind)
 	}
 	wrong = append(wrong, c.checkPorts()...)
+	wrong = append(wrong, c.checkBackups()...)
 	if n := len(c.initialMembers); n > 0 && c.bootstrapExpect > n {
 		mistake("--bootstrap-expect: %d nodes expected of %d --initial-members", c.bootstrapExpect, n)
 	}
@@ -76,6 +78,24 @@ func (c *config) check() []error {
 	}
 	if c.jwtSecret == "" && !c.insecure && !c.onLoopback() {
 		mistake("--bind: %s is reachable from other hosts and no JWT secret is set; set JWT_SECRET or --jwt-secret-file, or say --insecure", c.bind)
+	}
+	return wrong
+}
+
+func (c *config) checkBackups() []error {
+	var wrong []error
+	mistake := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	if c.backupEvery < time.Second {
+		mistake("--backup-every: %s is below a second", c.backupEvery)
+	}
+	if c.backupKeep < 0 {
+		mistake("--backup-keep: %d is below 0", c.backupKeep)
+	}
+	if c.backupKeepFor < 0 {
+		mistake("--backup-keep-for: %s is below 0", c.backupKeepFor)
+	}
+	if c.backupKeep == 0 && c.backupKeepFor > 0 {
+		mistake("--backup-keep-for: none is ever removed, by --backup-keep 0")
 	}
 	return wrong
 }

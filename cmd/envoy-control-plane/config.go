@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 	"sigs.k8s.io/yaml"
 
+	"github.com/org/envoy-control-plane/cluster/backup"
 	"github.com/org/envoy-control-plane/cmd/envoy-control-plane/keyring"
 )
 
@@ -43,6 +44,12 @@ type config struct {
 	archiveOff                   bool // --database-url none
 	archiveOverflow              string
 	archiveReplayWindow          time.Duration
+
+	backupTo      string
+	backupTarget  backup.Target // read from backupTo, nil without
+	backupEvery   time.Duration
+	backupKeep    int
+	backupKeepFor time.Duration
 
 	proxyGrace, proxyRetention time.Duration
 
@@ -92,6 +99,10 @@ var settings = []setting{
 	{"database-read-url", "DATABASE_READ_URL"},
 	{"archive-overflow", "ARCHIVE_OVERFLOW"},
 	{"archive-replay-window", "ARCHIVE_REPLAY_WINDOW"},
+	{"backup-to", "BACKUP_TO"},
+	{"backup-every", "BACKUP_EVERY"},
+	{"backup-keep", "BACKUP_KEEP"},
+	{"backup-keep-for", "BACKUP_KEEP_FOR"},
 	{"proxy-grace", "PROXY_GRACE"},
 	{"proxy-retention", "PROXY_RETENTION"},
 	{"secrets-key-file", "SECRETS_KEY_FILE"},
@@ -130,6 +141,10 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")
 	flags.DurationVar(&c.archiveReplayWindow, "archive-replay-window", 15*time.Minute, "how long archived events stay in memory for a database that lost them")
+	flags.StringVar(&c.backupTo, "backup-to", "", "directory, or s3://BUCKET/PREFIX?endpoint=URL&region=NAME&path-style=true, that the leader puts backups into (default: none are made)")
+	flags.DurationVar(&c.backupEvery, "backup-every", time.Hour, "time between two backups")
+	flags.IntVar(&c.backupKeep, "backup-keep", 30, "how many backups stay, the newest ones; 0: none is ever removed")
+	flags.DurationVar(&c.backupKeepFor, "backup-keep-for", 0, "backups younger than this stay as well")
 	flags.DurationVar(&c.proxyGrace, "proxy-grace", 10*time.Second, "how long a proxy without a stream is not yet taken for disconnected")
 	flags.DurationVar(&c.proxyRetention, "proxy-retention", 7*24*time.Hour, "how long a disconnected proxy is remembered (0: for ever)")
 	flags.StringVar(&c.secretsKeyFile, "secrets-key-file", "", "file with the keys of secrets, 32 bytes in base64 a line; the first encrypts, all decrypt (default: the secrets API refuses)")
@@ -172,6 +187,7 @@ func (c *config) load(flags *pflag.FlagSet, getenv func(string) string) error {
 	}
 	wrong = append(wrong, c.readSecret(getenv)...)
 	wrong = append(wrong, c.readKeys()...)
+	wrong = append(wrong, c.readBackups()...)
 	c.fill()
 	wrong = append(wrong, c.check()...)
 	return errors.Join(wrong...)
@@ -245,6 +261,18 @@ func (c *config) readKeys() []error {
 	defer clear(raw)
 	if c.keys, err = keyring.Parse(raw); err != nil {
 		return []error{fmt.Errorf("--secrets-key-file %s: %w", c.secretsKeyFile, err)}
+	}
+	return nil
+}
+
+// readBackups makes the target of backups of what --backup-to says.
+func (c *config) readBackups() []error {
+	if c.backupTo == "" {
+		return nil
+	}
+	var err error
+	if c.backupTarget, err = backup.ParseTarget(c.backupTo); err != nil {
+		return []error{fmt.Errorf("--backup-to: %w", err)}
 	}
 	return nil
 }

@@ -83,7 +83,8 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		"--log-level", "loud", "--log-format", "xml", "--bootstrap-expect", "3", "--initial-members", "a,b",
 		"--archive-replay-window", "0s", "--stop-timeout", "-1s", "--stale-after", "-1s", "--replace-after", "-1s", "--forget-after", "-1s", "--drain-time", "0s", "--xds-balance", "maybe",
 		"--jwt-secret-file", "/nowhere", "--database-read-url", "x",
-		"--secrets-key-file", "/nowhere/keys", "--proxy-grace", "-1s", "--proxy-retention", "-1s")
+		"--secrets-key-file", "/nowhere/keys", "--proxy-grace", "-1s", "--proxy-retention", "-1s",
+		"--backup-to", "s3://b?style=path", "--backup-every", "1ms", "--backup-keep", "-1", "--backup-keep-for", "-1s")
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -91,6 +92,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		"SERVER_PORT", "--archive-overflow", "--node-id", "--bind", "--xds-port: 70000", "--gossip-port: 7946 is --raft-port",
 		"--log-level", "--log-format", "expected of 2 --initial-members", "need --join", "--archive-replay-window", "--stop-timeout", "--stale-after", "--replace-after", "--forget-after", "--drain-time", "--xds-balance",
 		"--jwt-secret-file", "--database-read-url", "--secrets-key-file", "--proxy-grace", "--proxy-retention",
+		"--backup-to: bucket \"b\"", "unknown parameter \"style\"", "--backup-every", "--backup-keep: -1", "--backup-keep-for",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s:\n%v", want, err)
@@ -153,5 +155,18 @@ func TestConfigFileMistakes(t *testing.T) {
 	}
 	if _, err := parse(t, nil, "--config", filepath.Join(dir, "absent")); err == nil {
 		t.Error("an absent file passed")
+	}
+}
+
+func TestBackupSettings(t *testing.T) {
+	c, err := parse(t, map[string]string{"BACKUP_TO": "s3://backups/prod"}, "--insecure", "--backup-keep-for", "24h")
+	if err != nil || c.backupTarget.String() != "s3://backups/prod/" || c.backupEvery != time.Hour || c.backupKeep != 30 || c.backupKeepFor != 24*time.Hour {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err := parse(t, nil, "--insecure"); err != nil || c.backupTarget != nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := parse(t, nil, "--insecure", "--backup-keep", "0", "--backup-keep-for", "1h"); err == nil || !strings.Contains(err.Error(), "--backup-keep-for") {
+		t.Errorf("%v", err)
 	}
 }

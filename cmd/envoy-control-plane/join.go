@@ -17,6 +17,7 @@ import (
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/archive"
 	"github.com/org/envoy-control-plane/cluster"
+	"github.com/org/envoy-control-plane/cluster/backup"
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 	"github.com/org/envoy-control-plane/xds"
@@ -50,9 +51,15 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	s.cluster, err = cluster.New(clusterConfig(c), cluster.Deps{
 		Log: log.With("part", "cluster"), Metrics: s.registry, Observers: observers,
 		Answerer: s.xds.Answer, Streams: s.xds.Streams, Draining: s.xds.Draining, SetDraining: s.xds.SetDraining,
+		Backup: s.backupReport,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if c.backupTarget != nil {
+		s.backup = backup.New(backup.Config{
+			Target: c.backupTarget, Every: c.backupEvery, Keep: c.backupKeep, KeepFor: c.backupKeepFor,
+		}, backup.Deps{Log: log.With("part", "backup"), Registry: s.registry, Cluster: s.cluster})
 	}
 	deps := api.Deps{
 		Log: log.With("part", "api"), Registry: s.registry, Cluster: s.cluster, Resources: messages, Ready: s.parts,
@@ -153,6 +160,9 @@ func (s *server) parts() []wire.Part {
 			Reason: fmt.Sprintf("%d secrets that proxies ask for cannot be opened: this node lacks their key", shut),
 		})
 	}
+	if b := s.backupReport(); b.GetReason() != "" {
+		out = append(out, wire.Part{Name: "backup", OK: true, Degraded: true, Reason: b.GetReason()})
+	}
 	switch {
 	case s.archive == nil && s.cluster.State().Archive().GetEnabled():
 		out = append(out, wire.Part{Name: "archive", OK: true, Degraded: true, Reason: "events wait for an archive and this node has no database"})
@@ -165,6 +175,14 @@ func (s *server) parts() []wire.Part {
 		out = append(out, part)
 	}
 	return out
+}
+
+// backupReport is nil where no backups are made.
+func (s *server) backupReport() *fsmpb.BackupReport {
+	if s.backup == nil {
+		return nil
+	}
+	return s.backup.Report()
 }
 
 func (s *server) archiveState() (state, reason string) {

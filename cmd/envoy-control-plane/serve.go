@@ -17,6 +17,7 @@ import (
 	"github.com/org/envoy-control-plane/api"
 	"github.com/org/envoy-control-plane/archive"
 	"github.com/org/envoy-control-plane/cluster"
+	"github.com/org/envoy-control-plane/cluster/backup"
 	"github.com/org/envoy-control-plane/xds"
 )
 
@@ -63,12 +64,13 @@ type server struct {
 	cluster *cluster.Node
 	xds     *xds.Server
 	archive *archive.Archive // nil without a database
+	backup  *backup.Keeper   // nil where no backups are made
 	api     *api.Server
 	reaper  *reaper
 	grpc    *grpc.Server
 
 	// What runs, in the order in which it stops.
-	apiPart, reaperPart, archivePart, xdsPart, grpcPart, clusterPart, metricsPart *part
+	apiPart, reaperPart, archivePart, xdsPart, grpcPart, clusterPart, backupPart, metricsPart *part
 }
 
 // run starts the node and keeps it until ctx ends, then stops it in order. An
@@ -104,7 +106,7 @@ func (s *server) run(ctx context.Context) error {
 // start starts the parts:
 //  1. metrics, so that the rest can be watched;
 //  2. the cluster;
-//  3. what follows the state: xDS' fan-out, the archive;
+//  3. what follows the state: xDS' fan-out, the archive, backups;
 //  4. the API, which answers health and says why it is not ready yet;
 //  5. the xDS port, once the node has caught up with the cluster, because a
 //     proxy that comes over from another node must not be sent an older state;
@@ -134,6 +136,9 @@ func (s *server) start(ctx context.Context) error {
 		s.archivePart = s.group.start("archive", none.Run)
 	}
 	s.reaperPart = s.group.start("reaper", s.reaper.Run)
+	if s.backup != nil {
+		s.backupPart = s.group.start("backup", s.backup.Run)
+	}
 	s.apiPart = s.group.start("api", func(ctx context.Context) error { return s.api.Serve(ctx, apiListener) })
 	s.grpcPart = s.group.start("xds port", func(ctx context.Context) error { return s.serveXDS(ctx, xdsListener) })
 	return nil
@@ -145,7 +150,9 @@ func (s *server) start(ctx context.Context) error {
 //  3. the archive's writer ends, another leader's has begun;
 //  4. xDS streams end in small steps and come up on other nodes;
 //  5. the node leaves gossip and stops Raft and its stores;
-//  6. metrics last.
+//  6. a backup that is being made has ended with the leadership; its target
+//     may hang, so that it is not waited for;
+//  7. metrics last.
 func (s *server) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.stopTimeout)
 	defer cancel()
@@ -171,6 +178,9 @@ func (s *server) stop() {
 		}
 	}
 	s.group.stop(ctx, s.clusterPart)
+	soon, cancelSoon := context.WithTimeout(ctx, time.Second)
+	defer cancelSoon()
+	s.group.stop(soon, s.backupPart)
 	s.group.stop(ctx, s.metricsPart)
 }
 
