@@ -2,12 +2,16 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/org/envoy-control-plane/api/client"
+	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
@@ -46,6 +50,98 @@ func TestBackupRestoreSeed(t *testing.T) {
 	}
 	green.startEnvoy(bootstrap.Options{Proxy: "edge", Fleet: "edge"})
 	eventually(t, 20*time.Second, "the other cluster's Envoy", func() error { return routed(ports[0], "/", "before") })
+}
+
+// TestScheduledBackups: three nodes with a bucket for backups go on with the
+// schedule when the leader is killed, say so while the storage is away, stay
+// ready, and go on when it is back; what they have stored seeds another cluster.
+func TestScheduledBackups(t *testing.T) {
+	s3 := startS3(t, t.TempDir(), freePorts(t, 1)[0])
+	if err := s3.MakeBucket("backups"); err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t, 3, "", "--backup-to", s3.URL("backups/prod"), "--backup-every", "2s", "--backup-keep", "3")
+	for i := range c.options {
+		c.options[i].Env = local.S3Env()
+	}
+	c.start()
+	var now wire.Cluster
+	told := func(what string, ok func(b *wire.BackupStatus) bool) {
+		t.Helper()
+		eventually(t, 40*time.Second, what, func() error {
+			err := json.Unmarshal([]byte(c.ecpctl(0, "", "cluster", "-o", "json")), &now)
+			if err == nil && (now.Backup == nil || !ok(now.Backup)) {
+				err = fmt.Errorf("%+v", now.Backup)
+			}
+			return err
+		})
+	}
+	wrote := func(tenant string) {
+		t.Helper()
+		c.ecpctl(0, "", "create", "tenant", tenant)
+		if err := json.Unmarshal([]byte(c.ecpctl(0, "", "cluster", "-o", "json")), &now); err != nil {
+			t.Fatal(err)
+		}
+		index := now.Index
+		told("a backup with "+tenant, func(b *wire.BackupStatus) bool {
+			return b.State == wire.BackupOK && b.Last != nil && b.Last.Index >= index
+		})
+	}
+	told("a backup", func(b *wire.BackupStatus) bool { return b.Last != nil })
+	wrote("one")
+	c.nodes[c.leader()].Kill()
+	wrote("two")
+	c.start()
+
+	if err := s3.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told("the outage", func(b *wire.BackupStatus) bool {
+		return b.State == wire.BackupFailing && strings.Contains(b.Reason, "connection refused")
+	})
+	var ready wire.Ready
+	eventually(t, 20*time.Second, "the leader is ready, and degraded", func() error {
+		if err := get(c.urls[c.leader()]+"/ready", &ready); err != nil {
+			return err
+		}
+		if !ready.Ready || !slices.ContainsFunc(ready.Parts, func(p wire.Part) bool { return p.Name == "backup" && p.OK && p.Degraded }) {
+			return fmt.Errorf("%+v", ready)
+		}
+		return nil
+	})
+	startS3(t, s3.Dir, s3.Port)
+	wrote("three")
+
+	files, err := filepath.Glob(filepath.Join(s3.Dir, "buckets/backups/prod/ecp-*.snap"))
+	if err != nil || len(files) > 4 { // a fourth while the oldest is being removed
+		t.Fatalf("%d backups, %v", len(files), err)
+	}
+	file := filepath.Join(t.TempDir(), "backup") // the bucket's goes one day
+	raw, err := os.ReadFile(files[len(files)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.ecpctl(0, "", "restore", file, "--dry-run")
+	green := startSeeded(t, file, now.ID)
+	for _, tenant := range []string{"one", "two", "three"} {
+		if err := get(green.urls[0]+"/api/v1/tenants/"+tenant, &wire.Tenant{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// startS3 starts an S3 server, or again what it had.
+func startS3(t *testing.T, dir string, port int) *local.S3 {
+	t.Helper()
+	s, err := local.StartS3(t.Context(), dir, port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Kill)
+	return s
 }
 
 // startSeeded starts three nodes that make a cluster of a backup, which the
