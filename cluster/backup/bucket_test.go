@@ -98,6 +98,11 @@ func TestTargets(t *testing.T) {
 					t.Errorf("%s: no error", what)
 				}
 			}
+			ctx, cancel := context.WithCancel(t.Context())
+			lost := io.MultiReader(io.LimitReader(zeros{}, partBytes+5), readerFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }), zeros{})
+			if err := to.Put(ctx, "a-3", int64(len(large)), io.LimitReader(lost, int64(len(large)))); !errors.Is(err, context.Canceled) {
+				t.Errorf("the lead is lost meanwhile: %v", err)
+			}
 			equal(t, "after attempts that failed", list("a-"), []string{"a-1", "a-2"})
 			if err := to.Remove(t.Context(), "a-1"); err != nil {
 				t.Fatal(err)

@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -48,7 +47,7 @@ func startMembers(t *testing.T, count int, dir string, change func(i int, c *clu
 			change(i, &cfg)
 		}
 		m.Node, err = cluster.New(cfg, cluster.Deps{
-			Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Backup: func() *fsmpb.BackupReport {
+			Log: slog.New(slog.DiscardHandler), Backup: func() *fsmpb.BackupReport {
 				if m.keeper == nil {
 					return nil
 				}
