@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,9 +22,9 @@ import (
 // faulty is a directory with faults, as far as they are set.
 type faulty struct {
 	directory
-	put, remove func(name string) error
-	// flip damages what is stored.
-	flip atomic.Bool
+	remove func(name string) error
+	// flip damages what is stored; unreadable keeps it from being read.
+	flip, unreadable atomic.Bool
 	// hang keeps Put until it is closed, or the context ends when deaf is not
 	// set.
 	hang chan struct{}
@@ -44,9 +45,6 @@ func (f *faulty) Put(ctx context.Context, name string, size int64, r io.Reader) 
 			return ctx.Err()
 		}
 	}
-	if f.put != nil {
-		return f.put(name)
-	}
 	if f.flip.Load() {
 		b, err := io.ReadAll(r)
 		if err != nil {
@@ -56,6 +54,13 @@ func (f *faulty) Put(ctx context.Context, name string, size int64, r io.Reader) 
 		r = bytes.NewReader(b)
 	}
 	return f.directory.Put(ctx, name, size, r)
+}
+
+func (f *faulty) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	if f.unreadable.Load() {
+		return nil, syscall.EIO
+	}
+	return f.directory.Open(ctx, name)
 }
 
 func (f *faulty) Remove(ctx context.Context, name string) error {
@@ -88,6 +93,32 @@ func TestFailureIsToldAndTriedAgain(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		if r := k.Report(); r.State != fsmpb.BackupReport_OK || r.Reason != "" || len(names(t, dir)) != 1 {
 			t.Errorf("%v, %q", r, names(t, dir))
+		}
+	})
+}
+
+// A backup that cannot be read is tried again while it would count, and not
+// written again; it does not keep the next one from being made.
+func TestBackupThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &faulty{directory: directory{t.TempDir()}}
+		to.unreadable.Store(true)
+		k := newKeeper(t, to, newLeading(t, "c1", 1), nil)
+		stop := runs(t, k)
+		defer stop()
+		time.Sleep(30 * time.Minute)
+		if r := k.Report(); r.State != fsmpb.BackupReport_FAILING || !strings.Contains(r.Reason, "input/output error") || r.Name != "" {
+			t.Errorf("%v", r)
+		}
+		equal(t, "made", madeAt(t, to.path, "c1"), []string{"00:00:00"})
+		time.Sleep(35 * time.Minute)
+		if n := len(names(t, to.path)); n != 2 {
+			t.Errorf("%d were made in 65 minutes", n)
+		}
+		to.unreadable.Store(false)
+		time.Sleep(5 * time.Minute)
+		if r := k.Report(); r.State != fsmpb.BackupReport_OK || len(names(t, to.path)) != 2 || r.Name != names(t, to.path)[1] {
+			t.Errorf("%v, %q", r, names(t, to.path))
 		}
 	})
 }

@@ -63,8 +63,10 @@ type Keeper struct {
 	retry time.Duration
 
 	mu sync.Mutex
-	// now is what Report tells of.
-	now view
+	// now is what Report tells of, last what the metrics do: the newest backup
+	// that this node has verified, in whichever term.
+	now  view
+	last Backup
 }
 
 // New makes a Keeper.
@@ -174,14 +176,18 @@ func newestFirst(backups []Backup) {
 }
 
 // newest returns the first one that is what its name says; the zero value when
-// there is none. The one that was there before this leader is read once.
+// there is none. Each is read once in a term. One that cannot be read is an
+// error while no other is due; later it must not be in the way of the next.
 func (t *tenure) newest(ctx context.Context, found []Backup) (Backup, error) {
 	for _, b := range found {
 		verdict, known := t.verdicts[b.Name]
 		if !known {
 			var err error
-			if verdict, err = t.verify(ctx, b); err != nil {
+			if verdict, err = t.verify(ctx, b); err != nil && time.Since(b.At) < t.cfg.Every {
 				return Backup{}, err
+			} else if err != nil {
+				t.log.Warn("the last backup cannot be read", "target", t.cfg.Target.String(), "name", b.Name, "error", err)
+				return Backup{}, nil
 			}
 			if verdict != nil {
 				t.log.Error("a backup is damaged and does not count", "target", t.cfg.Target.String(), "name", b.Name, "error", verdict)

@@ -11,8 +11,7 @@ import (
 type view struct {
 	leading bool
 	since   time.Time
-	// last is the newest backup that was verified; it stays when the
-	// leadership ends.
+	// last is the newest backup that was verified.
 	last Backup
 	// fault is why the last attempt failed; failing is when the first of
 	// those in a row did.
@@ -31,7 +30,7 @@ func (k *Keeper) begin() {
 func (k *Keeper) end() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.now = view{last: k.now.last}
+	k.now = view{}
 }
 
 func (k *Keeper) failed(err error) {
@@ -48,13 +47,14 @@ func (k *Keeper) succeeded(last Backup, untidy error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.now.last, k.now.fault, k.now.untidy = last, nil, untidy
+	k.last = last
 }
 
-// newestKnown returns the last backup that this node knows of.
+// newestKnown is for the metrics.
 func (k *Keeper) newestKnown() Backup {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.now.last
+	return k.last
 }
 
 // Report says how the backups of the cluster do; nil when the node does not
