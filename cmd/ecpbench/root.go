@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 --timeout ran out.`,
 			return misuse("ecpbench needs one of: connect, fanout")
 		},
 	}
-	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.serverCommand(), a.crowdCommand())
+	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.writeCommand(), a.readCommand(), a.failoverCommand(), a.restoreCommand(), a.serverCommand(), a.crowdCommand())
 	return root
 }
 

@@ -34,21 +34,30 @@ func (r *result) write(out io.Writer, format string) error {
 }
 
 func (r *result) head(text *strings.Builder) {
-	fmt.Fprintf(text, "%s, %s: %d streams", r.Benchmark, r.Protocol, r.Streams)
-	if r.Fleets > 1 {
-		fmt.Fprintf(text, " in %d fleets", r.Fleets)
+	text.WriteString(r.Benchmark)
+	if r.Swarm != nil {
+		r.Swarm.head(text)
+	} else {
+		r.Trio.head(text)
 	}
-	fmt.Fprintf(text, ", %d clusters of %d endpoints, %d rounds", r.Clusters, r.Endpoints, r.Rounds)
-	if r.Changes > 0 {
-		fmt.Fprintf(text, " of %d changes", r.Changes)
+	fmt.Fprintf(text, ", %d rounds; %d CPUs for servers and clients, %s\n", r.Rounds, r.CPUs, r.Go)
+}
+
+func (s *Swarm) head(text *strings.Builder) {
+	fmt.Fprintf(text, ", %s: %d streams", s.Protocol, s.Streams)
+	if s.Fleets > 1 {
+		fmt.Fprintf(text, " in %d fleets", s.Fleets)
 	}
-	if r.Rate > 0 {
-		fmt.Fprintf(text, " at %d a second", r.Rate)
+	fmt.Fprintf(text, ", %d clusters of %d endpoints", s.Clusters, s.Endpoints)
+	if s.Changes > 0 {
+		fmt.Fprintf(text, ", %d changes a round", s.Changes)
 	}
-	if r.Distinct {
-		fmt.Fprint(text, ", each proxy with a name of its own")
+	if s.Rate > 0 {
+		fmt.Fprintf(text, " at %d a second", s.Rate)
 	}
-	fmt.Fprintf(text, "; %d CPUs for servers and proxies, %s\n", r.CPUs, r.Go)
+	if s.Distinct {
+		text.WriteString(", each proxy with a name of its own")
+	}
 }
 
 // table writes a row for each figure: the servers' values, then their ratios.
@@ -74,6 +83,9 @@ func (r *result) table(w io.Writer) {
 			cells = append(cells, ratio(o.figure(f.Name)))
 		}
 		row(cells)
+	}
+	if r.Swarm == nil {
+		return
 	}
 	row(r.spread())
 	if r.Changes == 0 || r.Rate > 0 {
