@@ -11,8 +11,8 @@ import (
 // table.
 type result struct {
 	Benchmark string    `json:"benchmark"`
-	*Swarm    // of fanout and connect
-	*Trio     // of the others
+	*Swarm              // of fanout and connect
+	*Trio               // of the others
 	Rounds    int       `json:"rounds"`
 	CPUs      int       `json:"cpus"`
 	Go        string    `json:"go"`
