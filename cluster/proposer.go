@@ -17,9 +17,6 @@ import (
 )
 
 const (
-	// Bounds of one log entry. A single larger command goes alone.
-	maxEntryCommands = 1024
-	maxEntryBytes    = 1 << 20
 	// maxInFlight bounds the entries that wait for their commit.
 	maxInFlight = 64
 	// applyTimeout is how long Raft's main loop may be busy elsewhere.
@@ -35,32 +32,13 @@ const (
 // Invariant: a proposal that was withdrawn, or answered with not_leader, is in
 // no entry.
 type proposer struct {
-	n  *Node
-	in chan *proposal
+	intake
+	n *Node
 	// busy is held while an entry is made; who holds it stops the intake.
 	busy     sync.Mutex
 	inFlight chan *flight
 	flying   atomic.Int64
 	stamp    int64 // of the newest entry of this process
-	done     chan struct{}
-	once     sync.Once
-}
-
-const (
-	queued int32 = iota
-	taken
-	withdrawn
-)
-
-type proposal struct {
-	body  []byte // an encoded Command
-	state atomic.Int32
-	done  chan outcome // capacity 1
-}
-
-type outcome struct {
-	result *fsmpb.Result
-	err    error
 }
 
 type flight struct {
@@ -70,39 +48,7 @@ type flight struct {
 }
 
 func newProposer(n *Node) *proposer {
-	return &proposer{
-		n: n, in: make(chan *proposal, maxEntryCommands), inFlight: make(chan *flight, maxInFlight), done: make(chan struct{}),
-	}
-}
-
-// submit proposes an encoded command on this node, which must lead.
-func (p *proposer) submit(ctx context.Context, body []byte) (*fsmpb.Result, error) {
-	x := &proposal{body: body, done: make(chan outcome, 1)}
-	select {
-	case p.in <- x:
-	case <-ctx.Done():
-		return nil, errOutOfTime
-	case <-p.done:
-		return nil, errNotLeader
-	}
-	select {
-	case o := <-x.done:
-		return o.result, o.err
-	case <-ctx.Done():
-	case <-p.done:
-	}
-	if x.state.CompareAndSwap(queued, withdrawn) {
-		if ctx.Err() == nil {
-			return nil, errNotLeader
-		}
-		return nil, errOutOfTime
-	}
-	select {
-	case o := <-x.done:
-		return o.result, o.err
-	default:
-		return nil, errUnknown
-	}
+	return &proposer{intake: newIntake(), n: n, inFlight: make(chan *flight, maxInFlight)}
 }
 
 // run makes entries until ctx ends.
@@ -120,26 +66,6 @@ func (p *proposer) run(ctx context.Context) error {
 			if f != nil {
 				p.inFlight <- f
 			}
-		}
-	}
-}
-
-// collect returns the first proposal and those that wait behind it.
-func (p *proposer) collect(first *proposal) []*proposal {
-	var batch []*proposal
-	size := 0
-	for next := first; ; {
-		if next.state.CompareAndSwap(queued, taken) {
-			batch = append(batch, next)
-			size += len(next.body)
-		}
-		if len(batch) == maxEntryCommands || size >= maxEntryBytes {
-			return batch
-		}
-		select {
-		case next = <-p.in:
-		default:
-			return batch
 		}
 	}
 }
@@ -230,12 +156,6 @@ func answerResults(f *flight) {
 	}
 }
 
-func answerAll(batch []*proposal, err error) {
-	for _, x := range batch {
-		x.done <- outcome{err: err}
-	}
-}
-
 // hold stops the intake and waits until nothing is in flight, or ctx ends.
 // What comes meanwhile waits; release lets it go on.
 func (p *proposer) hold(ctx context.Context) (release func()) {
@@ -258,6 +178,6 @@ func (p *proposer) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	release := p.hold(ctx)
-	p.once.Do(func() { close(p.done) })
+	p.close()
 	release()
 }
