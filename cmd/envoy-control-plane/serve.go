@@ -46,6 +46,7 @@ once.`,
 			if err != nil {
 				return err
 			}
+			defer holdHeap()()
 			return s.run(cmd.Context())
 		},
 	}
