@@ -15,7 +15,7 @@ import (
 
 // maxForwards is how many requests to the leader are under way at a time. What
 // comes meanwhile goes together in the next one.
-const maxForwards = 2
+const maxForwards = 1
 
 // forwarder is a follower's way to the leader: it sends the commands that wait
 // at the same moment in one request. Alone, a command goes at once.
