@@ -55,6 +55,9 @@ Figures are of all kills; ratios are to etcd. All traffic stays on 127.0.0.1.`,
 		if err := o.check(); err != nil {
 			return err
 		}
+		if o.kills < 1 {
+			return misuse("--kills is %d; it is at least 1", o.kills)
+		}
 		setup := Trio{Clients: o.clients, Kills: o.kills, Orderly: o.orderly}
 		return a.clusters(cmd.Context(), "failover", o, setup, measureFailover)
 	}

@@ -9,9 +9,6 @@ import (
 	"text/tabwriter"
 )
 
-// nameWidth is the width of the column of names.
-const nameWidth = 38
-
 // write prints a result as a table, or as one JSON object.
 func (r *result) write(out io.Writer, format string) error {
 	if format == "json" {
@@ -62,8 +59,12 @@ func (s *Swarm) head(text *strings.Builder) {
 
 // table writes a row for each figure: the servers' values, then their ratios.
 func (r *result) table(w io.Writer) {
+	width := len("updates delivered and acknowledged")
+	for _, f := range r.longest() {
+		width = max(width, len(f.Name))
+	}
 	row := func(cells []string) {
-		cells[0] = fmt.Sprintf("%-*s", nameWidth, cells[0]) // names to the left, numbers to the right
+		cells[0] = fmt.Sprintf("%-*s", width, cells[0]) // names to the left, numbers to the right
 		_, _ = fmt.Fprintln(w, strings.Join(cells, "\t")+"\t")
 	}
 	cells := []string{"", ""}
