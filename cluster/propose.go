@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -107,11 +106,7 @@ func (n *Node) proposeOnce(ctx context.Context, body []byte) (*fsmpb.Result, err
 	if rt.raft.State() == raft.Leader {
 		return rt.proposer.submit(ctx, body)
 	}
-	leader := n.leaderServer()
-	if leader == "" || leader == n.ident.ServerID() {
-		return nil, errNoLeader
-	}
-	result, err := n.forward(ctx, rt, leader, body)
+	result, err := rt.forwarder.submit(ctx, body)
 	if err != nil {
 		return nil, err
 	}
@@ -119,60 +114,6 @@ func (n *Node) proposeOnce(ctx context.Context, body []byte) (*fsmpb.Result, err
 	defer cancel()
 	_, _ = n.machine.wait(caughtUp, result.GetIndex()) // applied it is, also when this node lags
 	return result, nil
-}
-
-// forward sends a command to the leader. An error is 'unknown' once a byte of
-// it was on its way, unless the leader itself says that it took nothing.
-func (n *Node) forward(caller context.Context, rt *runtime, leader string, body []byte) (*fsmpb.Result, error) {
-	client, err := rt.peers.to(leader)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoLeader, err)
-	}
-	ctx, cancel := context.WithCancel(caller)
-	defer cancel()
-	defer background(ctx, func(ctx context.Context) { n.whileLed(ctx, leader, cancel) })()
-	var sent atomic.Bool
-	reply, err := client.Propose(context.WithValue(ctx, sentKey{}, &sent), &clusterpb.ProposeRequest{Command: body})
-	if err != nil {
-		if sent.Load() {
-			return nil, fmt.Errorf("%w: %w", errUnknown, err)
-		}
-		if caller.Err() != nil {
-			return nil, errOutOfTime
-		}
-		return nil, fmt.Errorf("%w: %w", errNoLeader, err)
-	}
-	if err := errorOf(reply.GetOutcome()); err != nil {
-		return nil, err
-	}
-	if reply.GetResult() == nil {
-		return nil, fmt.Errorf("%w: an empty answer", errUnknown)
-	}
-	return reply.GetResult(), nil
-}
-
-// abandonAfter is how long a request to a leader that has been replaced may
-// still take: one that hangs, with its connection whole, never answers.
-const abandonAfter = time.Second
-
-// whileLed calls abandon once somebody else has led for a while.
-func (n *Node) whileLed(ctx context.Context, leader string, abandon func()) {
-	tick := time.NewTicker(abandonAfter / 4)
-	defer tick.Stop()
-	since := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			if n.leaderServer() == leader {
-				since = now
-			} else if now.Sub(since) > abandonAfter {
-				abandon()
-				return
-			}
-		}
-	}
 }
 
 // outcomeOf says an error in a reply. What carries no code may have done

@@ -17,11 +17,9 @@ import (
 )
 
 const (
-	// Bounds of one log entry. A single larger command goes alone.
-	maxEntryCommands = 1024
-	maxEntryBytes    = 1 << 20
-	// maxInFlight bounds the entries that wait for their commit.
-	maxInFlight = 64
+	// maxInFlight bounds the entries that wait for their commit. What comes
+	// meanwhile goes together in the next one: fewer entries are fewer syncs.
+	maxInFlight = 2
 	// applyTimeout is how long Raft's main loop may be busy elsewhere.
 	applyTimeout = 2 * time.Second
 	// drainTime is how long a stop waits for entries in flight.
@@ -35,32 +33,14 @@ const (
 // Invariant: a proposal that was withdrawn, or answered with not_leader, is in
 // no entry.
 type proposer struct {
-	n  *Node
-	in chan *proposal
+	intake
+	n *Node
 	// busy is held while an entry is made; who holds it stops the intake.
 	busy     sync.Mutex
+	free     chan struct{} // holds one for each entry in flight, and the next
 	inFlight chan *flight
 	flying   atomic.Int64
 	stamp    int64 // of the newest entry of this process
-	done     chan struct{}
-	once     sync.Once
-}
-
-const (
-	queued int32 = iota
-	taken
-	withdrawn
-)
-
-type proposal struct {
-	body  []byte // an encoded Command
-	state atomic.Int32
-	done  chan outcome // capacity 1
-}
-
-type outcome struct {
-	result *fsmpb.Result
-	err    error
 }
 
 type flight struct {
@@ -70,39 +50,7 @@ type flight struct {
 }
 
 func newProposer(n *Node) *proposer {
-	return &proposer{
-		n: n, in: make(chan *proposal, maxEntryCommands), inFlight: make(chan *flight, maxInFlight), done: make(chan struct{}),
-	}
-}
-
-// submit proposes an encoded command on this node, which must lead.
-func (p *proposer) submit(ctx context.Context, body []byte) (*fsmpb.Result, error) {
-	x := &proposal{body: body, done: make(chan outcome, 1)}
-	select {
-	case p.in <- x:
-	case <-ctx.Done():
-		return nil, errOutOfTime
-	case <-p.done:
-		return nil, errNotLeader
-	}
-	select {
-	case o := <-x.done:
-		return o.result, o.err
-	case <-ctx.Done():
-	case <-p.done:
-	}
-	if x.state.CompareAndSwap(queued, withdrawn) {
-		if ctx.Err() == nil {
-			return nil, errNotLeader
-		}
-		return nil, errOutOfTime
-	}
-	select {
-	case o := <-x.done:
-		return o.result, o.err
-	default:
-		return nil, errUnknown
-	}
+	return &proposer{intake: newIntake(), n: n, free: make(chan struct{}, maxInFlight), inFlight: make(chan *flight, maxInFlight)}
 }
 
 // run makes entries until ctx ends.
@@ -113,33 +61,20 @@ func (p *proposer) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case p.free <- struct{}{}:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
 		case first := <-p.in:
 			p.busy.Lock()
 			f := p.entry(p.collect(first))
 			p.busy.Unlock()
-			if f != nil {
-				p.inFlight <- f
+			if f == nil {
+				<-p.free
+				continue
 			}
-		}
-	}
-}
-
-// collect returns the first proposal and those that wait behind it.
-func (p *proposer) collect(first *proposal) []*proposal {
-	var batch []*proposal
-	size := 0
-	for next := first; ; {
-		if next.state.CompareAndSwap(queued, taken) {
-			batch = append(batch, next)
-			size += len(next.body)
-		}
-		if len(batch) == maxEntryCommands || size >= maxEntryBytes {
-			return batch
-		}
-		select {
-		case next = <-p.in:
-		default:
-			return batch
+			p.inFlight <- f
 		}
 	}
 }
@@ -216,6 +151,7 @@ func (p *proposer) land() {
 			answerAll(f.proposals, fmt.Errorf("%w: %w", errUnknown, err))
 		}
 		p.flying.Add(-1)
+		<-p.free
 	}
 }
 
@@ -227,12 +163,6 @@ func answerResults(f *flight) {
 	}
 	for i, x := range f.proposals {
 		x.done <- outcome{result: results[i]}
-	}
-}
-
-func answerAll(batch []*proposal, err error) {
-	for _, x := range batch {
-		x.done <- outcome{err: err}
 	}
 }
 
@@ -258,6 +188,6 @@ func (p *proposer) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	release := p.hold(ctx)
-	p.once.Do(func() { close(p.done) })
+	p.close()
 	release()
 }

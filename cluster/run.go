@@ -34,8 +34,9 @@ type runtime struct {
 	peers   *peers
 	grpc    *grpc.Server
 
-	proposer *proposer
-	reader   *reader
+	proposer  *proposer
+	forwarder *forwarder
+	reader    *reader
 }
 
 // servers returns the newest Raft configuration.
@@ -84,7 +85,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 	group.Go(func() error { return rt.mux.Run(context.WithoutCancel(ctx)) })
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
-		rt.gossip.Run, rt.proposer.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
+		rt.gossip.Run, rt.proposer.run, rt.forwarder.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
 		n.meetStrangers, n.finalizeInTime, n.keepLevel, n.watchPlace,
 	} {
 		group.Go(func() error { return part(ctx) })
@@ -107,7 +108,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 //  3. Raft;
 //  4. gossip.
 func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
-	rt := &runtime{proposer: newProposer(n), reader: newReader(n)}
+	rt := &runtime{proposer: newProposer(n), forwarder: newForwarder(n), reader: newReader(n)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.abort(rt))

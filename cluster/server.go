@@ -75,16 +75,43 @@ func said(err error) *clusterpb.Outcome {
 
 // Propose implements clusterpb.PeerServer.
 func (s *server) Propose(ctx context.Context, req *clusterpb.ProposeRequest) (*clusterpb.ProposeReply, error) {
-	// One command that cannot be read would spoil the whole entry.
-	if err := proto.Unmarshal(req.GetCommand(), &fsmpb.Command{}); err != nil {
-		return &clusterpb.ProposeReply{Outcome: outcomeOf(fsm.Refusal(fsm.CodeInvalid, "the forwarded command cannot be read: %v", err))}, nil
-	}
+	return s.propose(ctx, [][]byte{req.GetCommand()})[0], nil
+}
+
+// ProposeMany implements clusterpb.PeerServer.
+func (s *server) ProposeMany(ctx context.Context, req *clusterpb.ProposeManyRequest) (*clusterpb.ProposeManyReply, error) {
+	return &clusterpb.ProposeManyReply{Replies: s.propose(ctx, req.GetCommands())}, nil
+}
+
+// propose hands all commands in before it waits for the first.
+func (s *server) propose(ctx context.Context, commands [][]byte) []*clusterpb.ProposeReply {
+	replies := make([]*clusterpb.ProposeReply, len(commands))
+	waiting := make([]*proposal, len(commands))
 	rt := s.n.rt.Load()
-	if rt == nil {
-		return &clusterpb.ProposeReply{Outcome: outcomeOf(errNotLeader)}, nil
+	for i, body := range commands {
+		var err error
+		if waiting[i], err = takeIn(ctx, rt, body); err != nil {
+			replies[i] = &clusterpb.ProposeReply{Outcome: outcomeOf(err)}
+		}
 	}
-	result, err := rt.proposer.submit(ctx, req.GetCommand())
-	return &clusterpb.ProposeReply{Result: result, Outcome: outcomeOf(err)}, nil
+	for i, x := range waiting {
+		if x != nil {
+			result, err := rt.proposer.await(ctx, x)
+			replies[i] = &clusterpb.ProposeReply{Result: result, Outcome: outcomeOf(err)}
+		}
+	}
+	return replies
+}
+
+func takeIn(ctx context.Context, rt *runtime, command []byte) (*proposal, error) {
+	if rt == nil {
+		return nil, errNotLeader
+	}
+	// One command that cannot be read would spoil the whole entry.
+	if err := proto.Unmarshal(command, &fsmpb.Command{}); err != nil {
+		return nil, fsm.Refusal(fsm.CodeInvalid, "the forwarded command cannot be read: %v", err)
+	}
+	return rt.proposer.put(ctx, command)
 }
 
 // ReadIndex implements clusterpb.PeerServer.

@@ -54,6 +54,35 @@ func TestEventsAreNumbered(t *testing.T) {
 	}
 }
 
+// Many commands of many tenants in one entry number their events as if each had
+// an entry of its own; a refused one takes no number.
+func TestEventsOfOneEntryAreNumbered(t *testing.T) {
+	one, many := newMachine(t), newMachine(t)
+	entry := &fsmpb.Entry{Stamp: 1}
+	for i := range 200 {
+		tenant := fmt.Sprint("t", i%70)
+		for _, c := range []*fsmpb.Command{putTenant(tenant), putFleet(tenant, fmt.Sprint("f", i)), putFleet("nobody", "x")} {
+			one.do(c)
+			entry.Commands = append(entry.Commands, c)
+		}
+	}
+	many.state, _, _ = many.state.Apply(many.state.Index()+1, entry)
+	if from, to := seqs(t, many.state); from != 1 || to != one.state.Seq() {
+		t.Fatalf("events %d to %d, want them to %d", from, to, one.state.Seq())
+	}
+	for ev := range one.state.Events(0) {
+		for other := range many.state.Events(ev.Seq - 1) {
+			if other.Tenant != ev.Tenant || other.TenantSeq != ev.TenantSeq {
+				t.Fatalf("event %d of %s is %d, want %d of %s", ev.Seq, other.Tenant, other.TenantSeq, ev.TenantSeq, ev.Tenant)
+			}
+			break
+		}
+	}
+	if got, want := many.state.TenantSeq("t69"), one.state.TenantSeq("t69"); got != want {
+		t.Errorf("tenant seq %d, want %d", got, want)
+	}
+}
+
 func TestWithoutArchiveHistoryIsBounded(t *testing.T) {
 	m := newMachine(t)
 	if m.state.Archive().Enabled || m.state.OutboxBytes() != 0 {

@@ -52,6 +52,7 @@ func (t *transition) restoreState(c *fsmpb.RestoreState) (*fsmpb.Result, *Error)
 	t.identity = &fsmpb.Identity{
 		ClusterId: t.identity.ClusterId, Epoch: c.Epoch, ParentEpoch: t.identity.Epoch, ParentSeq: t.outbox.seq,
 	}
+	t.outbox.settle()
 	it := from.outbox.tenantSeqs.Root().Iterator()
 	for tenant, seq, ok := it.Next(); ok; tenant, seq, ok = it.Next() {
 		if have, _ := t.outbox.tenantSeqs.Get(tenant); seq > have {

@@ -28,8 +28,11 @@ type outbox struct {
 	// seq is the last number given; archived the last one acknowledged.
 	seq, archived uint64
 
-	events     *iradix.Tree[*fsmpb.Event] // number
-	tenantSeqs *iradix.Tree[uint64]       // tenant
+	events *iradix.Tree[*fsmpb.Event] // number
+	// fresh are the events of the entry that is being applied, which go into the
+	// trees together. Invariant: none in a state.
+	fresh      []*fsmpb.Event
+	tenantSeqs *iradix.Tree[uint64] // tenant
 	// collapsed names the proxies whose transitions did not fit: each gets
 	// one event with its state when there is room again.
 	collapsed *iradix.Tree[*fsmpb.ResourceKey] // tenant, id
@@ -108,21 +111,56 @@ func (o *outbox) proxiesFull() bool {
 	return o.settings.Enabled && o.pendingProxies >= o.settings.MaxOutboxBytes/2
 }
 
+// searchFresh bounds the search for a tenant's last event among the fresh ones.
+const searchFresh = 32
+
 // add numbers and keeps an event.
 func (o *outbox) add(ev *fsmpb.Event) {
 	o.seq++
 	ev.Seq = o.seq
 	if ev.Tenant != "" {
-		n, _ := o.tenantSeqs.Get(key(ev.Tenant))
-		ev.TenantSeq = n + 1
-		o.tenantSeqs, _, _ = o.tenantSeqs.Insert(key(ev.Tenant), ev.TenantSeq)
+		ev.TenantSeq = o.tenantSeq(ev.Tenant) + 1
 	}
-	o.keep(ev)
+	o.fresh = append(o.fresh, ev)
+	o.count(ev)
 }
 
-// keep counts an event that has its number.
+// tenantSeq returns the number of a tenant's last event.
+func (o *outbox) tenantSeq(tenant string) uint64 {
+	for i := len(o.fresh) - 1; i >= max(0, len(o.fresh)-searchFresh); i-- {
+		if o.fresh[i].Tenant == tenant {
+			return o.fresh[i].TenantSeq
+		}
+	}
+	if len(o.fresh) > searchFresh {
+		o.settle()
+	}
+	n, _ := o.tenantSeqs.Get(key(tenant))
+	return n
+}
+
+// settle puts the fresh events into the trees.
+func (o *outbox) settle() {
+	if len(o.fresh) == 0 {
+		return
+	}
+	events, seqs := o.events.Txn(), o.tenantSeqs.Txn()
+	for _, ev := range o.fresh {
+		events.Insert(numberKey(ev.Seq), ev)
+		if ev.Tenant != "" {
+			seqs.Insert(key(ev.Tenant), ev.TenantSeq)
+		}
+	}
+	o.events, o.tenantSeqs, o.fresh = events.Commit(), seqs.Commit(), nil
+}
+
+// keep takes over an event that has its number.
 func (o *outbox) keep(ev *fsmpb.Event) {
 	o.events, _, _ = o.events.Insert(numberKey(ev.Seq), ev)
+	o.count(ev)
+}
+
+func (o *outbox) count(ev *fsmpb.Event) {
 	size := uint64(EventSize(ev))
 	o.bytes += size
 	if !o.settings.Enabled || ev.Seq <= o.archived {
@@ -136,6 +174,7 @@ func (o *outbox) keep(ev *fsmpb.Event) {
 
 // recount sets the counters of pending events anew.
 func (o *outbox) recount() {
+	o.settle()
 	o.pending, o.pendingProxies = 0, 0
 	if !o.settings.Enabled {
 		return
@@ -151,6 +190,7 @@ func (o *outbox) recount() {
 
 // acknowledge marks the events through a sequence as archived.
 func (o *outbox) acknowledge(through uint64) {
+	o.settle()
 	for ev := range values(o.events, nil, string(numberKey(o.archived))) {
 		if ev.Seq > through {
 			break
@@ -170,23 +210,29 @@ func (o *outbox) unpend(ev *fsmpb.Event) {
 
 // trim drops what need not be retained at a log time.
 func (o *outbox) trim(now int64) {
+	o.settle()
+	events, left := o.events.Txn(), o.events.Len()
 	for {
-		ev, ok := first(o.events, nil)
-		if !ok || !o.droppable(ev, now) {
-			return
+		_, ev, ok := events.Root().Minimum()
+		if !ok || !o.droppable(ev, left, now) {
+			break
 		}
 		if o.settings.Enabled && ev.Seq > o.archived {
 			o.unpend(ev)
 		}
 		o.bytes -= uint64(EventSize(ev))
-		o.events, _, _ = o.events.Delete(numberKey(ev.Seq))
+		events.Delete(numberKey(ev.Seq))
+		left--
+	}
+	if left < o.events.Len() {
+		o.events = events.Commit()
 	}
 }
 
-// droppable decides about the oldest event.
-func (o *outbox) droppable(ev *fsmpb.Event, now int64) bool {
+// droppable decides about the oldest of some events.
+func (o *outbox) droppable(ev *fsmpb.Event, count int, now int64) bool {
 	if !o.settings.Enabled {
-		return o.events.Len() > maxRecentEvents || o.bytes > maxRecentBytes
+		return count > maxRecentEvents || o.bytes > maxRecentBytes
 	}
 	over := o.settings.Overflow == fsmpb.ArchiveSettings_GAP && o.pending > o.settings.MaxOutboxBytes
 	if ev.Seq > o.archived {

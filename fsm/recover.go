@@ -14,6 +14,7 @@ func (s *State) Recovered(epoch string) *State {
 	t.emit(&fsmpb.Event{Data: &fsmpb.Event_ClusterInitialized{
 		ClusterInitialized: &fsmpb.ClusterInitialized{Identity: t.identity},
 	}})
+	t.outbox.settle()
 	out := t.State
 	return &out
 }

@@ -46,28 +46,6 @@ func (d *Decoder) Decode(path string, raw []byte) (*fsmpb.Resource, []wire.Field
 	return res, nil
 }
 
-// DecodeEndpoints reads the ClusterLoadAssignment of a service, with or
-// without its @type, and returns its bytes and their hash. An absent
-// cluster_name is the service's.
-func (d *Decoder) DecodeEndpoints(service string, raw []byte) (body, hash []byte, errs []wire.FieldError) {
-	ps := &problems{}
-	value, ok := d.parseAs(fsm.TypeEndpoints, raw, ps)
-	if !ok {
-		return nil, nil, ps.all()
-	}
-	nameService(service, value, ps)
-	m := d.message("", fsm.TypeEndpoints, value, ps)
-	if len(ps.list) > 0 {
-		return nil, nil, ps.all()
-	}
-	body, err := marshal(m)
-	if err != nil {
-		ps.add("", wire.CodeInvalidResource, "%v", err)
-		return nil, nil, ps.all()
-	}
-	return body, fsm.ResourceHash(body, nil, 0), nil
-}
-
 // parseAs reads JSON of a type, with or without its @type, which is taken out;
 // ok is false when it is not JSON, or of another type.
 func (d *Decoder) parseAs(typeURL string, raw []byte, ps *problems) (value map[string]any, ok bool) {
@@ -83,22 +61,6 @@ func (d *Decoder) parseAs(typeURL string, raw []byte, ps *problems) (value map[s
 		delete(value, keyType)
 	}
 	return value, true
-}
-
-// nameService sets an absent cluster_name, and refuses that of another
-// service.
-func nameService(service string, value map[string]any, ps *problems) {
-	given := false
-	for _, key := range []string{"cluster_name", "clusterName"} {
-		name := value[key]
-		given = given || name != nil
-		if text, ok := name.(string); ok && text != service {
-			ps.add("cluster_name", wire.CodeInvalid, "it must be the service %q", service)
-		}
-	}
-	if !given {
-		value["cluster_name"] = service
-	}
 }
 
 // JSON returns a stored message as JSON with its @type. Bytes of a type that

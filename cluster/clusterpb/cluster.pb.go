@@ -1572,6 +1572,96 @@ func (x *ProposeReply) GetOutcome() *Outcome {
 	return nil
 }
 
+type ProposeManyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Encoded commands.
+	Commands      [][]byte `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeManyRequest) Reset() {
+	*x = ProposeManyRequest{}
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeManyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeManyRequest) ProtoMessage() {}
+
+func (x *ProposeManyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeManyRequest.ProtoReflect.Descriptor instead.
+func (*ProposeManyRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ProposeManyRequest) GetCommands() [][]byte {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
+type ProposeManyReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the commands.
+	Replies       []*ProposeReply `protobuf:"bytes,1,rep,name=replies,proto3" json:"replies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeManyReply) Reset() {
+	*x = ProposeManyReply{}
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeManyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeManyReply) ProtoMessage() {}
+
+func (x *ProposeManyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeManyReply.ProtoReflect.Descriptor instead.
+func (*ProposeManyReply) Descriptor() ([]byte, []int) {
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ProposeManyReply) GetReplies() []*ProposeReply {
+	if x != nil {
+		return x.Replies
+	}
+	return nil
+}
+
 type ReadIndexRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1580,7 +1670,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1682,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1695,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 type ReadIndexReply struct {
@@ -1618,7 +1708,7 @@ type ReadIndexReply struct {
 
 func (x *ReadIndexReply) Reset() {
 	*x = ReadIndexReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1720,7 @@ func (x *ReadIndexReply) String() string {
 func (*ReadIndexReply) ProtoMessage() {}
 
 func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1733,7 @@ func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexReply.ProtoReflect.Descriptor instead.
 func (*ReadIndexReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReadIndexReply) GetIndex() uint64 {
@@ -1668,7 +1758,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1770,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1783,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 type ConfirmReply struct {
@@ -1706,7 +1796,7 @@ type ConfirmReply struct {
 
 func (x *ConfirmReply) Reset() {
 	*x = ConfirmReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1808,7 @@ func (x *ConfirmReply) String() string {
 func (*ConfirmReply) ProtoMessage() {}
 
 func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1821,7 @@ func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmReply.ProtoReflect.Descriptor instead.
 func (*ConfirmReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ConfirmReply) GetServerId() string {
@@ -1757,7 +1847,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1859,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1872,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *QueryRequest) GetQuery() *fsmpb.Query {
@@ -1802,7 +1892,7 @@ type QueryReply struct {
 
 func (x *QueryReply) Reset() {
 	*x = QueryReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1904,7 @@ func (x *QueryReply) String() string {
 func (*QueryReply) ProtoMessage() {}
 
 func (x *QueryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1917,7 @@ func (x *QueryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryReply.ProtoReflect.Descriptor instead.
 func (*QueryReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{26}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *QueryReply) GetAnswer() *fsmpb.Answer {
@@ -1983,7 +2073,11 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\acommand\x18\x01 \x01(\fR\acommand\"m\n" +
 	"\fProposeReply\x12*\n" +
 	"\x06result\x18\x01 \x01(\v2\x12.ecp.fsm.v1.ResultR\x06result\x121\n" +
-	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome\"\x12\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome\"0\n" +
+	"\x12ProposeManyRequest\x12\x1a\n" +
+	"\bcommands\x18\x01 \x03(\fR\bcommands\"J\n" +
+	"\x10ProposeManyReply\x126\n" +
+	"\areplies\x18\x01 \x03(\v2\x1c.ecp.cluster.v1.ProposeReplyR\areplies\"\x12\n" +
 	"\x10ReadIndexRequest\"Y\n" +
 	"\x0eReadIndexReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x121\n" +
@@ -1997,14 +2091,15 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"QueryReply\x12*\n" +
 	"\x06answer\x18\x01 \x01(\v2\x12.ecp.fsm.v1.AnswerR\x06answer\x121\n" +
-	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\x85\a\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\xda\a\n" +
 	"\x04Peer\x12?\n" +
 	"\x05Probe\x12\x1c.ecp.cluster.v1.ProbeRequest\x1a\x18.ecp.cluster.v1.NodeInfo\x12G\n" +
 	"\aPromise\x12\x1e.ecp.cluster.v1.PromiseRequest\x1a\x1c.ecp.cluster.v1.PromiseReply\x12<\n" +
 	"\x04Join\x12\x1b.ecp.cluster.v1.JoinRequest\x1a\x17.ecp.cluster.v1.Outcome\x12@\n" +
 	"\x06Remove\x12\x1d.ecp.cluster.v1.RemoveRequest\x1a\x17.ecp.cluster.v1.Outcome\x12D\n" +
 	"\bTransfer\x12\x1f.ecp.cluster.v1.TransferRequest\x1a\x17.ecp.cluster.v1.Outcome\x12G\n" +
-	"\aPropose\x12\x1e.ecp.cluster.v1.ProposeRequest\x1a\x1c.ecp.cluster.v1.ProposeReply\x12M\n" +
+	"\aPropose\x12\x1e.ecp.cluster.v1.ProposeRequest\x1a\x1c.ecp.cluster.v1.ProposeReply\x12S\n" +
+	"\vProposeMany\x12\".ecp.cluster.v1.ProposeManyRequest\x1a .ecp.cluster.v1.ProposeManyReply\x12M\n" +
 	"\tReadIndex\x12 .ecp.cluster.v1.ReadIndexRequest\x1a\x1e.ecp.cluster.v1.ReadIndexReply\x12G\n" +
 	"\aConfirm\x12\x1e.ecp.cluster.v1.ConfirmRequest\x1a\x1c.ecp.cluster.v1.ConfirmReply\x12A\n" +
 	"\x05Query\x12\x1c.ecp.cluster.v1.QueryRequest\x1a\x1a.ecp.cluster.v1.QueryReply\x12I\n" +
@@ -2026,7 +2121,7 @@ func file_cluster_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(Hello_Kind)(0),            // 0: ecp.cluster.v1.Hello.Kind
 	(*Hello)(nil),              // 1: ecp.cluster.v1.Hello
@@ -2050,62 +2145,67 @@ var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(*Outcome)(nil),            // 19: ecp.cluster.v1.Outcome
 	(*ProposeRequest)(nil),     // 20: ecp.cluster.v1.ProposeRequest
 	(*ProposeReply)(nil),       // 21: ecp.cluster.v1.ProposeReply
-	(*ReadIndexRequest)(nil),   // 22: ecp.cluster.v1.ReadIndexRequest
-	(*ReadIndexReply)(nil),     // 23: ecp.cluster.v1.ReadIndexReply
-	(*ConfirmRequest)(nil),     // 24: ecp.cluster.v1.ConfirmRequest
-	(*ConfirmReply)(nil),       // 25: ecp.cluster.v1.ConfirmReply
-	(*QueryRequest)(nil),       // 26: ecp.cluster.v1.QueryRequest
-	(*QueryReply)(nil),         // 27: ecp.cluster.v1.QueryReply
-	(*fsmpb.BackupReport)(nil), // 28: ecp.fsm.v1.BackupReport
-	(*fsmpb.Result)(nil),       // 29: ecp.fsm.v1.Result
-	(*fsmpb.Query)(nil),        // 30: ecp.fsm.v1.Query
-	(*fsmpb.Answer)(nil),       // 31: ecp.fsm.v1.Answer
+	(*ProposeManyRequest)(nil), // 22: ecp.cluster.v1.ProposeManyRequest
+	(*ProposeManyReply)(nil),   // 23: ecp.cluster.v1.ProposeManyReply
+	(*ReadIndexRequest)(nil),   // 24: ecp.cluster.v1.ReadIndexRequest
+	(*ReadIndexReply)(nil),     // 25: ecp.cluster.v1.ReadIndexReply
+	(*ConfirmRequest)(nil),     // 26: ecp.cluster.v1.ConfirmRequest
+	(*ConfirmReply)(nil),       // 27: ecp.cluster.v1.ConfirmReply
+	(*QueryRequest)(nil),       // 28: ecp.cluster.v1.QueryRequest
+	(*QueryReply)(nil),         // 29: ecp.cluster.v1.QueryReply
+	(*fsmpb.BackupReport)(nil), // 30: ecp.fsm.v1.BackupReport
+	(*fsmpb.Result)(nil),       // 31: ecp.fsm.v1.Result
+	(*fsmpb.Query)(nil),        // 32: ecp.fsm.v1.Query
+	(*fsmpb.Answer)(nil),       // 33: ecp.fsm.v1.Answer
 }
 var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: ecp.cluster.v1.Hello.kind:type_name -> ecp.cluster.v1.Hello.Kind
 	5,  // 1: ecp.cluster.v1.Identity.promise:type_name -> ecp.cluster.v1.Promise
 	6,  // 2: ecp.cluster.v1.Promise.members:type_name -> ecp.cluster.v1.Seed
 	5,  // 3: ecp.cluster.v1.NodeInfo.promise:type_name -> ecp.cluster.v1.Promise
-	28, // 4: ecp.cluster.v1.NodeInfo.backup:type_name -> ecp.fsm.v1.BackupReport
+	30, // 4: ecp.cluster.v1.NodeInfo.backup:type_name -> ecp.fsm.v1.BackupReport
 	5,  // 5: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
 	11, // 6: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
-	29, // 7: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
+	31, // 7: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
 	19, // 8: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	19, // 9: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	30, // 10: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
-	31, // 11: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
-	19, // 12: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	10, // 13: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
-	12, // 14: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
-	14, // 15: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
-	15, // 16: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
-	16, // 17: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
-	20, // 18: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
-	22, // 19: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
-	24, // 20: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
-	26, // 21: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
-	18, // 22: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
-	17, // 23: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
-	7,  // 24: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
-	8,  // 25: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
-	11, // 26: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
-	13, // 27: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
-	19, // 28: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
-	19, // 29: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
-	19, // 30: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
-	21, // 31: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
-	23, // 32: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
-	25, // 33: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
-	27, // 34: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
-	21, // 35: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
-	19, // 36: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
-	19, // 37: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
-	9,  // 38: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
-	26, // [26:39] is the sub-list for method output_type
-	13, // [13:26] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	21, // 9: ecp.cluster.v1.ProposeManyReply.replies:type_name -> ecp.cluster.v1.ProposeReply
+	19, // 10: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	32, // 11: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
+	33, // 12: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
+	19, // 13: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	10, // 14: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
+	12, // 15: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
+	14, // 16: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
+	15, // 17: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
+	16, // 18: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
+	20, // 19: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
+	22, // 20: ecp.cluster.v1.Peer.ProposeMany:input_type -> ecp.cluster.v1.ProposeManyRequest
+	24, // 21: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
+	26, // 22: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
+	28, // 23: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
+	18, // 24: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
+	17, // 25: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
+	7,  // 26: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
+	8,  // 27: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
+	11, // 28: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
+	13, // 29: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
+	19, // 30: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
+	19, // 31: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
+	19, // 32: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
+	21, // 33: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
+	23, // 34: ecp.cluster.v1.Peer.ProposeMany:output_type -> ecp.cluster.v1.ProposeManyReply
+	25, // 35: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
+	27, // 36: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
+	29, // 37: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
+	21, // 38: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
+	19, // 39: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
+	19, // 40: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
+	9,  // 41: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
+	28, // [28:42] is the sub-list for method output_type
+	14, // [14:28] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_cluster_clusterpb_cluster_proto_init() }
@@ -2119,7 +2219,7 @@ func file_cluster_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_clusterpb_cluster_proto_rawDesc), len(file_cluster_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

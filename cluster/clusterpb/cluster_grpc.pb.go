@@ -21,19 +21,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Peer_Probe_FullMethodName     = "/ecp.cluster.v1.Peer/Probe"
-	Peer_Promise_FullMethodName   = "/ecp.cluster.v1.Peer/Promise"
-	Peer_Join_FullMethodName      = "/ecp.cluster.v1.Peer/Join"
-	Peer_Remove_FullMethodName    = "/ecp.cluster.v1.Peer/Remove"
-	Peer_Transfer_FullMethodName  = "/ecp.cluster.v1.Peer/Transfer"
-	Peer_Propose_FullMethodName   = "/ecp.cluster.v1.Peer/Propose"
-	Peer_ReadIndex_FullMethodName = "/ecp.cluster.v1.Peer/ReadIndex"
-	Peer_Confirm_FullMethodName   = "/ecp.cluster.v1.Peer/Confirm"
-	Peer_Query_FullMethodName     = "/ecp.cluster.v1.Peer/Query"
-	Peer_Finalize_FullMethodName  = "/ecp.cluster.v1.Peer/Finalize"
-	Peer_Drain_FullMethodName     = "/ecp.cluster.v1.Peer/Drain"
-	Peer_Stage_FullMethodName     = "/ecp.cluster.v1.Peer/Stage"
-	Peer_Fetch_FullMethodName     = "/ecp.cluster.v1.Peer/Fetch"
+	Peer_Probe_FullMethodName       = "/ecp.cluster.v1.Peer/Probe"
+	Peer_Promise_FullMethodName     = "/ecp.cluster.v1.Peer/Promise"
+	Peer_Join_FullMethodName        = "/ecp.cluster.v1.Peer/Join"
+	Peer_Remove_FullMethodName      = "/ecp.cluster.v1.Peer/Remove"
+	Peer_Transfer_FullMethodName    = "/ecp.cluster.v1.Peer/Transfer"
+	Peer_Propose_FullMethodName     = "/ecp.cluster.v1.Peer/Propose"
+	Peer_ProposeMany_FullMethodName = "/ecp.cluster.v1.Peer/ProposeMany"
+	Peer_ReadIndex_FullMethodName   = "/ecp.cluster.v1.Peer/ReadIndex"
+	Peer_Confirm_FullMethodName     = "/ecp.cluster.v1.Peer/Confirm"
+	Peer_Query_FullMethodName       = "/ecp.cluster.v1.Peer/Query"
+	Peer_Finalize_FullMethodName    = "/ecp.cluster.v1.Peer/Finalize"
+	Peer_Drain_FullMethodName       = "/ecp.cluster.v1.Peer/Drain"
+	Peer_Stage_FullMethodName       = "/ecp.cluster.v1.Peer/Stage"
+	Peer_Fetch_FullMethodName       = "/ecp.cluster.v1.Peer/Fetch"
 )
 
 // PeerClient is the client API for Peer service.
@@ -50,6 +51,9 @@ type PeerClient interface {
 	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*Outcome, error)
 	// Propose, ReadIndex: answered by the leader only.
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeReply, error)
+	// ProposeMany is Propose for commands that wait at the same moment. Binaries
+	// before it do not have it.
+	ProposeMany(ctx context.Context, in *ProposeManyRequest, opts ...grpc.CallOption) (*ProposeManyReply, error)
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexReply, error)
 	// Confirm tells the term that the node is in.
 	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmReply, error)
@@ -127,6 +131,16 @@ func (c *peerClient) Propose(ctx context.Context, in *ProposeRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ProposeReply)
 	err := c.cc.Invoke(ctx, Peer_Propose_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) ProposeMany(ctx context.Context, in *ProposeManyRequest, opts ...grpc.CallOption) (*ProposeManyReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProposeManyReply)
+	err := c.cc.Invoke(ctx, Peer_ProposeMany_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -226,6 +240,9 @@ type PeerServer interface {
 	Transfer(context.Context, *TransferRequest) (*Outcome, error)
 	// Propose, ReadIndex: answered by the leader only.
 	Propose(context.Context, *ProposeRequest) (*ProposeReply, error)
+	// ProposeMany is Propose for commands that wait at the same moment. Binaries
+	// before it do not have it.
+	ProposeMany(context.Context, *ProposeManyRequest) (*ProposeManyReply, error)
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexReply, error)
 	// Confirm tells the term that the node is in.
 	Confirm(context.Context, *ConfirmRequest) (*ConfirmReply, error)
@@ -266,6 +283,9 @@ func (UnimplementedPeerServer) Transfer(context.Context, *TransferRequest) (*Out
 }
 func (UnimplementedPeerServer) Propose(context.Context, *ProposeRequest) (*ProposeReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
+}
+func (UnimplementedPeerServer) ProposeMany(context.Context, *ProposeManyRequest) (*ProposeManyReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ProposeMany not implemented")
 }
 func (UnimplementedPeerServer) ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadIndex not implemented")
@@ -413,6 +433,24 @@ func _Peer_Propose_Handler(srv interface{}, ctx context.Context, dec func(interf
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(PeerServer).Propose(ctx, req.(*ProposeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_ProposeMany_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProposeManyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).ProposeMany(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_ProposeMany_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).ProposeMany(ctx, req.(*ProposeManyRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -566,6 +604,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Propose",
 			Handler:    _Peer_Propose_Handler,
+		},
+		{
+			MethodName: "ProposeMany",
+			Handler:    _Peer_ProposeMany_Handler,
 		},
 		{
 			MethodName: "ReadIndex",

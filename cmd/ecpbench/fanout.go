@@ -39,7 +39,7 @@ func applyFigures(samples []sample) []figure {
 }
 
 // quantiles are figures over all rounds.
-func quantiles(name, unit string, in time.Duration, samples []sample, of func(sample) []time.Duration) []figure {
+func quantiles[S any](name, unit string, in time.Duration, samples []S, of func(S) []time.Duration) []figure {
 	var all []float64
 	for _, s := range samples {
 		for _, d := range of(s) {

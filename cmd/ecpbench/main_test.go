@@ -8,6 +8,9 @@ import (
 	"go.uber.org/goleak"
 )
 
+// binaries is a folder for programs that the tests build.
+var binaries string
+
 // TestMain lets the test's binary be a server process: turns start the
 // program that they are part of.
 func TestMain(m *testing.M) {
@@ -18,5 +21,12 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	var err error
+	if binaries, err = os.MkdirTemp("", "ecpbench-test-"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(binaries)
+		os.Exit(code)
+	}))
 }

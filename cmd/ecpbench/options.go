@@ -96,21 +96,22 @@ func (o *options) check() error {
 	if o.timeout <= 0 || o.settle < 0 {
 		return misuse("--timeout must be positive, and --settle not negative")
 	}
-	if err := o.checkServers(); err != nil {
+	if err := checkNames(o.servers, serverNames()); err != nil {
 		return err
 	}
 	return o.checkFiles()
 }
 
-func (o *options) checkServers() error {
-	if len(o.servers) == 0 {
-		return misuse("--servers names none of %s", strings.Join(serverNames(), ", "))
+// checkNames holds --servers against the names that there are.
+func checkNames(servers, names []string) error {
+	if len(servers) == 0 {
+		return misuse("--servers names none of %s", strings.Join(names, ", "))
 	}
-	for i, name := range o.servers {
-		if !slices.Contains(serverNames(), name) {
-			return misuse("--servers names %q; there are %s", name, strings.Join(serverNames(), ", "))
+	for i, name := range servers {
+		if !slices.Contains(names, name) {
+			return misuse("--servers names %q; there are %s", name, strings.Join(names, ", "))
 		}
-		if slices.Contains(o.servers[:i], name) {
+		if slices.Contains(servers[:i], name) {
 			return misuse("--servers names %s twice", name)
 		}
 	}

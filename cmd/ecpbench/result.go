@@ -11,19 +11,25 @@ import (
 // table.
 type result struct {
 	Benchmark string    `json:"benchmark"`
-	Protocol  protocol  `json:"protocol"`
-	Streams   int       `json:"streams"`
-	Fleets    int       `json:"fleets"`
-	Clusters  int       `json:"clusters"` // of a fleet
-	Endpoints int       `json:"endpoints"`
+	*Swarm              // of fanout and connect
+	*Trio               // of the others
 	Rounds    int       `json:"rounds"`
-	Changes   int       `json:"changes,omitempty"` // of a round
-	Rate      int       `json:"rate,omitempty"`    // of changes, a second
-	Distinct  bool      `json:"distinct,omitempty"`
 	CPUs      int       `json:"cpus"`
 	Go        string    `json:"go"`
 	Baseline  string    `json:"baseline,omitempty"` // of the ratios
 	Servers   []outcome `json:"servers"`
+}
+
+// Swarm is what the xDS path alone was measured with.
+type Swarm struct {
+	Protocol  protocol `json:"protocol"`
+	Streams   int      `json:"streams"`
+	Fleets    int      `json:"fleets"`
+	Clusters  int      `json:"clusters"` // of a fleet
+	Endpoints int      `json:"endpoints"`
+	Changes   int      `json:"changes,omitempty"` // of a round
+	Rate      int      `json:"rate,omitempty"`    // of changes, a second
+	Distinct  bool     `json:"distinct,omitempty"`
 }
 
 // outcome is what was measured of one server.
@@ -49,8 +55,11 @@ type figure struct {
 
 func summarize(benchmark string, o *options, samples map[string][]sample) *result {
 	r := &result{
-		Benchmark: benchmark, Protocol: o.protocol, Streams: o.streams, Fleets: o.fleets, Clusters: o.clusters, Endpoints: o.endpoints,
-		Rounds: o.rounds, Changes: o.changes, Rate: o.rate, Distinct: o.distinct, CPUs: runtime.NumCPU(), Go: runtime.Version(),
+		Benchmark: benchmark, Rounds: o.rounds, CPUs: runtime.NumCPU(), Go: runtime.Version(),
+		Swarm: &Swarm{
+			Protocol: o.protocol, Streams: o.streams, Fleets: o.fleets, Clusters: o.clusters, Endpoints: o.endpoints,
+			Changes: o.changes, Rate: o.rate, Distinct: o.distinct,
+		},
 	}
 	for _, name := range o.servers {
 		r.Servers = append(r.Servers, outcomeOf(name, o, samples[name]))
@@ -128,7 +137,7 @@ func (o outcome) figure(name string) *figure {
 }
 
 // median is a figure of rounds.
-func median(name, unit string, samples []sample, of func(sample) float64) figure {
+func median[S any](name, unit string, samples []S, of func(S) float64) figure {
 	f := figure{Name: name, Unit: unit}
 	for _, s := range samples {
 		f.Rounds = append(f.Rounds, of(s))

@@ -27,16 +27,19 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 --timeout ran out.`,
 		Example: `  ecpbench fanout
   ecpbench fanout --fleets 1000 --streams 10000 --clusters 10 --changes 500
   ecpbench fanout --rate 1000 --for 1m --servers ecp
-  ecpbench connect --streams 10000 -o json`,
+  ecpbench connect --streams 10000 -o json
+  ecpbench write
+  ecpbench failover --kills 200
+  ecpbench restore`,
 		Args:              cobra.NoArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE: func(*cobra.Command, []string) error {
-			return misuse("ecpbench needs one of: connect, fanout")
+			return misuse("ecpbench needs one of: connect, failover, fanout, read, restore, write")
 		},
 	}
-	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.serverCommand(), a.crowdCommand())
+	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.writeCommand(), a.readCommand(), a.failoverCommand(), a.restoreCommand(), a.serverCommand(), a.crowdCommand())
 	return root
 }
 

@@ -9,9 +9,6 @@ import (
 	"text/tabwriter"
 )
 
-// nameWidth is the width of the column of names.
-const nameWidth = 38
-
 // write prints a result as a table, or as one JSON object.
 func (r *result) write(out io.Writer, format string) error {
 	if format == "json" {
@@ -34,27 +31,40 @@ func (r *result) write(out io.Writer, format string) error {
 }
 
 func (r *result) head(text *strings.Builder) {
-	fmt.Fprintf(text, "%s, %s: %d streams", r.Benchmark, r.Protocol, r.Streams)
-	if r.Fleets > 1 {
-		fmt.Fprintf(text, " in %d fleets", r.Fleets)
+	text.WriteString(r.Benchmark)
+	if r.Swarm != nil {
+		r.Swarm.head(text)
+	} else {
+		r.Trio.head(text)
 	}
-	fmt.Fprintf(text, ", %d clusters of %d endpoints, %d rounds", r.Clusters, r.Endpoints, r.Rounds)
-	if r.Changes > 0 {
-		fmt.Fprintf(text, " of %d changes", r.Changes)
+	fmt.Fprintf(text, ", %d rounds; %d CPUs for servers and clients, %s\n", r.Rounds, r.CPUs, r.Go)
+}
+
+func (s *Swarm) head(text *strings.Builder) {
+	fmt.Fprintf(text, ", %s: %d streams", s.Protocol, s.Streams)
+	if s.Fleets > 1 {
+		fmt.Fprintf(text, " in %d fleets", s.Fleets)
 	}
-	if r.Rate > 0 {
-		fmt.Fprintf(text, " at %d a second", r.Rate)
+	fmt.Fprintf(text, ", %d clusters of %d endpoints", s.Clusters, s.Endpoints)
+	if s.Changes > 0 {
+		fmt.Fprintf(text, ", %d changes a round", s.Changes)
 	}
-	if r.Distinct {
-		fmt.Fprint(text, ", each proxy with a name of its own")
+	if s.Rate > 0 {
+		fmt.Fprintf(text, " at %d a second", s.Rate)
 	}
-	fmt.Fprintf(text, "; %d CPUs for servers and proxies, %s\n", r.CPUs, r.Go)
+	if s.Distinct {
+		text.WriteString(", each proxy with a name of its own")
+	}
 }
 
 // table writes a row for each figure: the servers' values, then their ratios.
 func (r *result) table(w io.Writer) {
+	width := len("updates delivered and acknowledged")
+	for _, f := range r.longest() {
+		width = max(width, len(f.Name))
+	}
 	row := func(cells []string) {
-		cells[0] = fmt.Sprintf("%-*s", nameWidth, cells[0]) // names to the left, numbers to the right
+		cells[0] = fmt.Sprintf("%-*s", width, cells[0]) // names to the left, numbers to the right
 		_, _ = fmt.Fprintln(w, strings.Join(cells, "\t")+"\t")
 	}
 	cells := []string{"", ""}
@@ -74,6 +84,9 @@ func (r *result) table(w io.Writer) {
 			cells = append(cells, ratio(o.figure(f.Name)))
 		}
 		row(cells)
+	}
+	if r.Swarm == nil {
+		return
 	}
 	row(r.spread())
 	if r.Changes == 0 || r.Rate > 0 {

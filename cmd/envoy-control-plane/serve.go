@@ -47,6 +47,7 @@ once.`,
 			if err != nil {
 				return err
 			}
+			defer holdHeap()()
 			return s.run(cmd.Context())
 		},
 	}

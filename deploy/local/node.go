@@ -40,6 +40,8 @@ type NodeOptions struct {
 	DatabaseURL string
 	// Args and Env are added last, so that they win.
 	Args, Env []string
+	// Under is a program with its arguments that runs the node; nil: none.
+	Under []string
 }
 
 // Node is a running node.
@@ -68,11 +70,12 @@ func StartNode(o NodeOptions) (*Node, error) {
 	if len(o.Join) > 0 {
 		args = append(args, "--join", strings.Join(o.Join, ","), "--bootstrap-expect", strconv.Itoa(o.Expect))
 	}
-	process, err := startProcess(command{
+	c := command{
 		path: o.Bin, args: append(args, o.Args...), stop: "TERM",
 		env: append([]string{"DATABASE_URL=" + o.DatabaseURL}, o.Env...),
 		log: filepath.Join(o.Dir, "node.log"),
-	})
+	}
+	process, err := startProcess(c.under(o.Under))
 	if err != nil {
 		return nil, fmt.Errorf("start node %s: %w", o.ID, err)
 	}

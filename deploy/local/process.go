@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,6 +46,15 @@ type command struct {
 	remove string
 	// log is the file that gets the program's output; it is appended to.
 	log string
+}
+
+// under is the command run by another program, whose arguments end with it.
+func (c command) under(program []string) command {
+	if len(program) > 0 {
+		c.args = slices.Concat(program[1:], []string{c.path}, c.args)
+		c.path = program[0]
+	}
+	return c
 }
 
 // Process is a program that was started and ends, at the latest, with the
