@@ -16,12 +16,13 @@ import (
 
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/deploy/local"
+	"github.com/org/envoy-control-plane/deploy/history"
 )
 
 // check is what must hold at the end of a round, when the cluster is whole and
 // nobody writes: all nodes have one state, it has what was acknowledged, the
 // history is linearizable, and Postgres has each write once.
-func check(c *cluster, k keys, round int, h *history) {
+func check(c *cluster, k keys, round int, h *history.Recorder) {
 	began := time.Now()
 	index, err := c.mark()
 	if err != nil {
@@ -37,16 +38,16 @@ func check(c *cluster, k keys, round int, h *history) {
 		}
 		c.lastWord(i, k, index, h)
 	}
-	ops := h.take()
-	c.t.Logf("round %d: %v", round, summary(ops))
+	ops := h.Take()
+	c.t.Logf("round %d: %v", round, history.Summary(ops))
 	name := func(format string) string { return filepath.Join(c.dir, fmt.Sprintf(format, round)) }
-	if err := save(name("history-%d.jsonl"), ops); err != nil {
+	if err := history.Save(name("history-%d.jsonl"), ops); err != nil {
 		c.t.Error(err)
 	}
-	if err := present(ops, states[0]); err != nil {
+	if err := history.Present(ops, states[0].writers()); err != nil {
 		c.t.Error(err)
 	}
-	if err := linearizable(ops, name("history-%d.html")); err != nil {
+	if err := history.Check(ops, name("history-%d.html")); err != nil {
 		c.t.Error(err)
 	}
 	if err := c.archived(ops, k); err != nil {
@@ -59,9 +60,9 @@ func check(c *cluster, k keys, round int, h *history) {
 func (c *cluster) mark() (index uint64, err error) {
 	err = within(patience, "a last write", func() error {
 		c.http.put(context.Background(), "marker")
-		ops := c.http.history.take()
+		ops := c.http.history.Take()
 		o := ops[len(ops)-1]
-		if o.End != applied {
+		if o.End != history.Applied {
 			return fmt.Errorf("%s: %q", o.End, o.Attempts)
 		}
 		index = o.Index
@@ -134,25 +135,23 @@ func (c *cluster) list(i int, path string, index uint64) (items []json.RawMessag
 }
 
 // lastWord adds to the history what node i has in the end.
-func (c *cluster) lastWord(i int, k keys, index uint64, h *history) {
+func (c *cluster) lastWord(i int, k keys, index uint64, h *history.Recorder) {
 	one := newClient(clients+i, 0, func() []string { return []string{c.url(i)} }, h, c.t.Errorf)
 	at := "min_index=" + strconv.FormatUint(index, 10)
 	for _, service := range k.services {
-		if o := one.get(context.Background(), service, at); o.End != applied {
+		if o := one.get(context.Background(), service, at); o.End != history.Applied {
 			c.t.Errorf("the end of %s: %q", service, o.Attempts)
 		}
 	}
 	for _, fleet := range k.fleets {
-		if o := one.last(context.Background(), fleet, at); o.End != applied {
+		if o := one.last(context.Background(), fleet, at); o.End != history.Applied {
 			c.t.Errorf("the end of %s: %q", fleet, o.Attempts)
 		}
 	}
 }
 
-// present holds the change sets against the revisions of a state: each that
-// was acknowledged is there under its number, each at most once, and none that
-// was not applied.
-func present(ops []*operation, s *state) error {
+// writers returns the revisions of a state by the operation that made them.
+func (s *state) writers() map[int][]uint64 {
 	found := map[int][]uint64{}
 	for _, revisions := range s.revisions {
 		for _, r := range revisions {
@@ -160,31 +159,11 @@ func present(ops []*operation, s *state) error {
 			found[id] = append(found[id], r.Revision)
 		}
 	}
-	var errs []error
-	for _, o := range ops {
-		if o.Kind != opAppend && o.Kind != opCAS {
-			continue
-		}
-		got := found[o.ID]
-		if err := counted(o, len(got)); err != nil {
-			errs = append(errs, fmt.Errorf("state: %w", err))
-		} else if o.End == applied && got[0] != o.Revision {
-			errs = append(errs, fmt.Errorf("operation %d was acknowledged as revision %d and is %d", o.ID, o.Revision, got[0]))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// counted says what is wrong with how often a write is there.
-func counted(o *operation, times int) error {
-	if times == 0 && o.End != applied || times == 1 && (o.End == applied || o.End == unknown) {
-		return nil
-	}
-	return fmt.Errorf("operation %d (%s %s, %s) is there %d times: %q", o.ID, o.Kind, o.Key, o.End, times, o.Attempts)
+	return found
 }
 
 // archived holds all writes against Postgres.
-func (c *cluster) archived(ops []*operation, k keys) error {
+func (c *cluster) archived(ops []*history.Operation, k keys) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	err := within(patience, "the archive has each event once", func() error {
@@ -217,10 +196,10 @@ func (c *cluster) archived(ops []*operation, k keys) error {
 	}
 	var errs []error
 	for _, o := range ops {
-		if !o.writes() {
+		if !o.Writes() {
 			continue
 		}
-		if err := counted(o, times[o.ID]); err != nil {
+		if err := history.Counted(o, times[o.ID]); err != nil {
 			errs = append(errs, fmt.Errorf("postgres: %w", err))
 		}
 	}

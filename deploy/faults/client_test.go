@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/deploy/history"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 type client struct {
 	id      int
 	urls    func() []string // of all nodes, now
-	history *history
+	history *history.Recorder
 	http    *http.Client
 	rand    *rand.Rand
 	// index is the newest that this client saw acknowledged, revisions the
@@ -42,7 +43,7 @@ type client struct {
 	broken func(format string, args ...any)
 }
 
-func newClient(id int, seed uint64, urls func() []string, h *history, broken func(string, ...any)) *client {
+func newClient(id int, seed uint64, urls func() []string, h *history.Recorder, broken func(string, ...any)) *client {
 	return &client{
 		id: id, urls: urls, history: h, rand: rand.New(rand.NewPCG(seed, uint64(id))), broken: broken, revisions: map[string]uint64{},
 		http: &http.Client{Timeout: attemptTime, Transport: &http.Transport{DisableCompression: true, IdleConnTimeout: 5 * time.Second}},
@@ -93,7 +94,7 @@ func (c *client) send(ctx context.Context, method, target, key string, body []by
 }
 
 // write asks for one write until a node decides it, always under one key.
-func (c *client) write(ctx context.Context, o *operation, method, path string, body any) {
+func (c *client) write(ctx context.Context, o *history.Operation, method, path string, body any) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		panic(err)
@@ -103,21 +104,21 @@ func (c *client) write(ctx context.Context, o *operation, method, path string, b
 	for range attempts {
 		target := c.anyNode() + path
 		a, err := c.send(ctx, method, target, key, encoded)
-		o.note(target, a, err)
+		note(o, target, a, err)
 		switch verdict := judge(a, err); verdict {
-		case applied:
+		case history.Applied:
 			c.took(o, a)
-			c.history.end(o, applied)
+			c.history.End(o, history.Applied)
 			if c.rand.IntN(5) == 0 {
 				c.again(ctx, o, method, path, key, encoded, a)
 			}
 			return
-		case refused:
-			c.history.end(o, refused)
+		case history.Refused:
+			c.history.End(o, history.Refused)
 			return
-		case unknown:
+		case history.Unknown:
 			open = true
-		case nothing:
+		case history.Nothing:
 		default:
 			c.broken("operation %d: %s", o.ID, verdict)
 			open = true
@@ -127,9 +128,9 @@ func (c *client) write(ctx context.Context, o *operation, method, path string, b
 		}
 	}
 	if open {
-		c.history.end(o, unknown)
+		c.history.End(o, history.Unknown)
 	} else {
-		c.history.end(o, nothing)
+		c.history.End(o, history.Nothing)
 	}
 }
 
@@ -138,23 +139,23 @@ func judge(a *answer, err error) string {
 	var dial *net.OpError
 	switch {
 	case err != nil && errors.As(err, &dial) && dial.Op == "dial":
-		return nothing
+		return history.Nothing
 	case err != nil:
-		return unknown
+		return history.Unknown
 	case a.status/100 == 2:
-		return applied
+		return history.Applied
 	case a.code() == wire.CodeRevisionConflict:
-		return refused
+		return history.Refused
 	case a.status == http.StatusTooManyRequests, a.status == http.StatusServiceUnavailable, a.status == http.StatusInsufficientStorage:
-		return nothing
+		return history.Nothing
 	case a.status >= http.StatusInternalServerError:
-		return unknown
+		return history.Unknown
 	default:
 		return fmt.Sprintf("%d is no answer to a good request: %s", a.status, a.body)
 	}
 }
 
-func (c *client) took(o *operation, a *answer) {
+func (c *client) took(o *history.Operation, a *answer) {
 	var written struct{ Index, Revision uint64 }
 	if err := a.into(&written); err != nil || written.Index == 0 {
 		c.broken("operation %d: %s: %v", o.ID, a.body, err)
@@ -165,9 +166,9 @@ func (c *client) took(o *operation, a *answer) {
 }
 
 // again repeats a write that was acknowledged: the answer must be the first one.
-func (c *client) again(ctx context.Context, o *operation, method, path, key string, body []byte, first *answer) {
+func (c *client) again(ctx context.Context, o *history.Operation, method, path, key string, body []byte, first *answer) {
 	a, err := c.send(ctx, method, c.anyNode()+path, key, body)
-	if err != nil || judge(a, nil) == nothing || judge(a, nil) == unknown {
+	if err != nil || judge(a, nil) == history.Nothing || judge(a, nil) == history.Unknown {
 		return
 	}
 	if a.status != first.status || !bytes.Equal(a.body, first.body) || a.header.Get(wire.HeaderReplayed) != "true" {
@@ -177,11 +178,11 @@ func (c *client) again(ctx context.Context, o *operation, method, path, key stri
 }
 
 // read asks for the state of one node. What is at 404 is not there yet.
-func (c *client) read(ctx context.Context, o *operation, path string, into any) bool {
+func (c *client) read(ctx context.Context, o *history.Operation, path string, into any) bool {
 	for range 2 {
 		target := c.anyNode() + path
 		a, err := c.send(ctx, http.MethodGet, target, "", nil)
-		o.note(target, a, err)
+		note(o, target, a, err)
 		switch {
 		case err == nil && a.status == http.StatusOK:
 			if err := a.into(into); err != nil {
@@ -219,7 +220,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (o *operation) note(target string, a *answer, err error) {
+// note keeps what an attempt brought.
+func note(o *history.Operation, target string, a *answer, err error) {
 	host := target
 	if u, e := url.Parse(target); e == nil {
 		host = u.Hostname()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/deploy/local"
+	"github.com/org/envoy-control-plane/deploy/history"
 )
 
 const (
@@ -45,7 +46,7 @@ func startCluster(t *testing.T, dir string, steps *trace) *cluster {
 	}
 	t.Cleanup(network.close)
 	c := &cluster{t: t, dir: dir, net: network, trace: steps}
-	c.http = newClient(-1, 0, c.urls, newHistory(), t.Errorf)
+	c.http = newClient(-1, 0, c.urls, history.New(), t.Errorf)
 	c.database = startDatabase(t, dir)
 	for i := range c.nodes {
 		if err := c.mount(i); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/deploy/history"
 )
 
 const tenantPath = wire.Prefix + "/tenants/default"
@@ -52,7 +53,7 @@ func (c *client) operate(ctx context.Context, k keys) {
 		c.change(ctx, fleet, nil)
 	case n < 8:
 		// What another one has changed meanwhile makes it a conflict.
-		if last := c.last(ctx, fleet, "consistency=strong"); last.End == applied {
+		if last := c.last(ctx, fleet, "consistency=strong"); last.End == history.Applied {
 			c.change(ctx, fleet, &last.Revision)
 		}
 	case n < 9:
@@ -63,7 +64,7 @@ func (c *client) operate(ctx context.Context, k keys) {
 }
 
 func (c *client) put(ctx context.Context, service string) {
-	o := c.history.begin(c.id, opPut, service)
+	o := c.history.Begin(c.id, history.Put, service)
 	c.write(ctx, o, http.MethodPut, tenantPath+"/endpoints/"+service, assignment(o.ID))
 }
 
@@ -73,11 +74,11 @@ func assignment(id int) any {
 }
 
 func (c *client) change(ctx context.Context, fleet string, expect *uint64) {
-	kind := opAppend
+	kind := history.Append
 	if expect != nil {
-		kind = opCAS
+		kind = history.CAS
 	}
-	o := c.history.begin(c.id, kind, fleet)
+	o := c.history.Begin(c.id, kind, fleet)
 	if expect != nil {
 		o.Expect = *expect
 	}
@@ -88,30 +89,30 @@ func (c *client) change(ctx context.Context, fleet string, expect *uint64) {
 }
 
 // get reads the endpoints of a service.
-func (c *client) get(ctx context.Context, service, query string) *operation {
-	o := c.history.begin(c.id, opGet, service)
+func (c *client) get(ctx context.Context, service, query string) *history.Operation {
+	o := c.history.Begin(c.id, history.Get, service)
 	var got struct{ Resource json.RawMessage }
 	if !c.read(ctx, o, tenantPath+"/endpoints/"+service+"?"+query, &got) {
-		c.history.end(o, unknown)
+		c.history.End(o, history.Unknown)
 		return o
 	}
 	o.Value = writerOf(string(got.Resource))
-	c.history.end(o, applied)
+	c.history.End(o, history.Applied)
 	return o
 }
 
 // last reads the newest revision of a fleet.
-func (c *client) last(ctx context.Context, fleet, query string) *operation {
-	o := c.history.begin(c.id, opLast, fleet)
+func (c *client) last(ctx context.Context, fleet, query string) *history.Operation {
+	o := c.history.Begin(c.id, history.Last, fleet)
 	if !c.newest(ctx, o, query) {
-		c.history.end(o, unknown)
+		c.history.End(o, history.Unknown)
 		return o
 	}
-	c.history.end(o, applied)
+	c.history.End(o, history.Applied)
 	return o
 }
 
-func (c *client) newest(ctx context.Context, o *operation, query string) bool {
+func (c *client) newest(ctx context.Context, o *history.Operation, query string) bool {
 	var page wire.List[wire.Revision]
 	if !c.read(ctx, o, tenantPath+"/fleets/"+o.Key+"/revisions?limit=1&"+query, &page) {
 		return false
@@ -126,7 +127,7 @@ func (c *client) newest(ctx context.Context, o *operation, query string) bool {
 // read may be behind the others' writes, and is not part of the history.
 func (c *client) readBack(ctx context.Context, fleet string) {
 	want := c.index
-	o := c.history.begin(c.id, opLast, fleet)
+	o := c.history.Begin(c.id, history.Last, fleet)
 	if !c.newest(ctx, o, "min_index="+strconv.FormatUint(want, 10)) {
 		return
 	}

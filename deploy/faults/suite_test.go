@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"testing"
 	"time"
+	"github.com/org/envoy-control-plane/deploy/history"
 )
 
 // clients is how many there are at once.
@@ -26,7 +27,7 @@ func TestFaults(t *testing.T) {
 	steps := newTrace()
 	t.Cleanup(func() { keep(t, steps, dir, seed) }) // after everything has been stopped
 	c := startCluster(t, dir, steps)
-	h := newHistory()
+	h := history.New()
 	users := make([]*client, clients)
 	for i := range users {
 		users[i] = newClient(i, seed, c.urls, h, func(format string, args ...any) {

@@ -1,4 +1,4 @@
-package faults
+package history
 
 import (
 	"cmp"
@@ -23,21 +23,21 @@ type content struct {
 // effect is the whole model: what an operation may do to the content of its key.
 // One whose end is unknown may take effect at any time after its call, also
 // after the last read, which is as good as never.
-func effect(s content, o *operation) (bool, content) {
+func effect(s content, o *Operation) (bool, content) {
 	switch o.Kind {
-	case opPut:
+	case Put:
 		return true, content{value: o.ID}
-	case opGet:
+	case Get:
 		return o.Value == s.value, s
-	case opLast:
+	case Last:
 		return o.Value == s.value && o.Revision == s.revision, s
 	}
 	next := content{s.revision + 1, o.ID}
-	holds := o.Kind == opAppend || o.Expect == s.revision
+	holds := o.Kind == Append || o.Expect == s.revision
 	switch o.End {
-	case applied:
+	case Applied:
 		return holds && o.Revision == next.revision, next
-	case refused:
+	case Refused:
 		return !holds, s
 	default:
 		if !holds {
@@ -52,11 +52,11 @@ func model() porcupine.Model {
 		Partition: byKey,
 		Init:      func() any { return content{} },
 		Step: func(state, input, _ any) (bool, any) {
-			ok, next := effect(state.(content), input.(*operation))
+			ok, next := effect(state.(content), input.(*Operation))
 			return ok, next
 		},
 		DescribeOperation: func(input, _ any) string {
-			o := input.(*operation)
+			o := input.(*Operation)
 			return fmt.Sprintf("#%d %s %s expect=%d: %s value=#%d revision=%d", o.ID, o.Kind, o.Key, o.Expect, o.End, o.Value, o.Revision)
 		},
 		DescribeState: func(state any) string { return fmt.Sprintf("%+v", state) },
@@ -66,7 +66,7 @@ func model() porcupine.Model {
 func byKey(ops []porcupine.Operation) [][]porcupine.Operation {
 	keys := map[string][]porcupine.Operation{}
 	for _, o := range ops {
-		key := o.Input.(*operation).Key
+		key := o.Input.(*Operation).Key
 		keys[key] = append(keys[key], o)
 	}
 	var all [][]porcupine.Operation
@@ -86,21 +86,22 @@ func keysOf[V any](m map[string]V) func(func(string) bool) {
 	}
 }
 
-// linearizable checks a history, and draws it into a file when it is not.
-func linearizable(ops []*operation, drawing string) error {
+// Check returns an error for a history that is not linearizable, and draws it
+// into a file.
+func Check(ops []*Operation, drawing string) error {
 	var all []porcupine.Operation
 	seen := seenValues(ops)
 	for _, o := range ops {
 		switch {
-		case o.End == nothing:
+		case o.End == Nothing:
 			continue // certainly not applied: what it wrote is in no state, see check
-		case o.End == unknown && !o.writes():
+		case o.End == Unknown && !o.Writes():
 			continue // a read that brought no answer
-		case o.End == unknown && o.Kind == opPut && !seen[o.ID]:
+		case o.End == Unknown && o.Kind == Put && !seen[o.ID]:
 			continue // changes nothing that anybody saw, and costs the search much
 		}
 		back := o.Return
-		if o.End == unknown {
+		if o.End == Unknown {
 			back = math.MaxInt64
 		}
 		all = append(all, porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Return: back})
@@ -112,7 +113,7 @@ func linearizable(ops []*operation, drawing string) error {
 		return nil
 	}
 	if err := porcupine.VisualizePath(m, info, drawing); err != nil {
-		return err
+		return fmt.Errorf("draw the history: %w", err)
 	}
 	if result == porcupine.Unknown {
 		return fmt.Errorf("no linearization of %d operations was found within %s, nor that there is none", len(all), checkTime)
@@ -120,10 +121,10 @@ func linearizable(ops []*operation, drawing string) error {
 	return fmt.Errorf("the history is not linearizable: see %s", drawing)
 }
 
-func seenValues(ops []*operation) map[int]bool {
+func seenValues(ops []*Operation) map[int]bool {
 	seen := map[int]bool{}
 	for _, o := range ops {
-		if !o.writes() && o.End == applied {
+		if !o.Writes() && o.End == Applied {
 			seen[o.Value] = true
 		}
 	}
