@@ -146,11 +146,32 @@ type Deps struct {
 
 	// slowLog makes a test's disk slow.
 	slowLog func(raft.LogStore) raft.LogStore
+	// around is what a simulation puts around the node.
+	around world
 	// now is the clock that entries are stamped by.
 	now func() time.Time
 	// supports makes a test's binary an older one: the highest feature level
 	// that it knows.
 	supports uint32
+}
+
+func (d *Deps) setDefaults() {
+	if d.now == nil {
+		d.now = time.Now
+	}
+	if d.Streams == nil {
+		d.Streams = func() int { return 0 }
+	}
+	if d.supports == 0 {
+		d.supports = fsm.SupportedLevel
+	}
+	if d.Draining == nil {
+		d.Draining = func() bool { return false }
+	}
+	if d.Backup == nil {
+		d.Backup = func() *fsmpb.BackupReport { return nil }
+	}
+	d.around.setDefaults()
 }
 
 var nodeIDs = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?$`)

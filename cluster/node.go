@@ -13,7 +13,6 @@ import (
 
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
 	"github.com/org/envoy-control-plane/fsm"
-	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
 // Node is one member of the cluster.
@@ -59,7 +58,7 @@ type Node struct {
 	given   string
 
 	// membership admits one change of the configuration at a time.
-	membership sync.Mutex
+	membership turn
 
 	// fatal takes the first error that ends Run.
 	fatal   chan error
@@ -75,21 +74,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		return nil, err
 	}
 	cfg.setDefaults()
-	if deps.now == nil {
-		deps.now = time.Now
-	}
-	if deps.Streams == nil {
-		deps.Streams = func() int { return 0 }
-	}
-	if deps.supports == 0 {
-		deps.supports = fsm.SupportedLevel
-	}
-	if deps.Draining == nil {
-		deps.Draining = func() bool { return false }
-	}
-	if deps.Backup == nil {
-		deps.Backup = func() *fsmpb.BackupReport { return nil }
-	}
+	deps.setDefaults()
 	ident, err := loadIdentity(cfg.DataDir, cfg.NodeID)
 	if err != nil {
 		return nil, err
@@ -98,7 +83,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	n := &Node{
 		cfg: cfg, deps: deps, log: deps.Log, metrics: m, descs: newDescs(), start: time.Now(), ident: ident, lead: newLeadership(),
 		backups: newBackups(cfg.DataDir),
-		fatal:   make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
+		membership: newTurn(), fatal: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if err := n.takeSeed(); err != nil {
 		return nil, err

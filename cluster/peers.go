@@ -30,13 +30,15 @@ type peers struct {
 	dialer *transport.Dialer
 	// lookup returns host and Raft port of a server, or "".
 	lookup func(serverID string) string
+	// rpc connects in place of gRPC, unless it is nil.
+	rpc func(resolve func() (target, address string)) rpcConn
 
 	mu    sync.Mutex
-	conns map[string]*grpc.ClientConn // nil once closed
+	conns map[string]rpcConn // nil once closed
 }
 
-func newPeers(d *transport.Dialer, lookup func(serverID string) string) *peers {
-	return &peers{dialer: d, lookup: lookup, conns: map[string]*grpc.ClientConn{}}
+func newPeers(d *transport.Dialer, lookup func(serverID string) string, rpc func(func() (string, string)) rpcConn) *peers {
+	return &peers{dialer: d, lookup: lookup, rpc: rpc, conns: map[string]rpcConn{}}
 }
 
 // to returns a client of exactly this server.
@@ -62,7 +64,10 @@ func (p *peers) client(key string) (clusterpb.PeerClient, error) {
 	return clusterpb.NewPeerClient(conn), nil
 }
 
-func (p *peers) connect(key string) (*grpc.ClientConn, error) {
+func (p *peers) connect(key string) (rpcConn, error) {
+	if p.rpc != nil {
+		return p.rpc(func() (target, address string) { return p.resolve(key) }), nil
+	}
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
 		target, address := p.resolve(key)
 		if address == "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +35,7 @@ type proposer struct {
 	intake
 	n *Node
 	// busy is held while an entry is made; who holds it stops the intake.
-	busy     sync.Mutex
+	busy     turn
 	free     chan struct{} // holds one for each entry in flight, and the next
 	inFlight chan *flight
 	flying   atomic.Int64
@@ -50,7 +49,7 @@ type flight struct {
 }
 
 func newProposer(n *Node) *proposer {
-	return &proposer{intake: newIntake(), n: n, free: make(chan struct{}, maxInFlight), inFlight: make(chan *flight, maxInFlight)}
+	return &proposer{intake: newIntake(), n: n, busy: newTurn(), free: make(chan struct{}, maxInFlight), inFlight: make(chan *flight, maxInFlight)}
 }
 
 // run makes entries until ctx ends.

@@ -30,7 +30,7 @@ type runtime struct {
 	streams *transport.Streams
 	trans   *transport.Raft
 	raft    *raft.Raft
-	gossip  *gossip.Gossip
+	gossip  memberList
 	peers   *peers
 	grpc    *grpc.Server
 
@@ -115,14 +115,14 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 		}
 	}()
 	hlog := newRaftLog(n.log)
-	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog})
+	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog, Files: n.deps.around.files})
 	if err != nil {
 		return nil, err
 	}
 	if err := n.restore(rt.stores); err != nil {
 		return nil, err
 	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(n.cfg.Bind, strconv.Itoa(n.cfg.RaftPort)))
+	ln, err := n.deps.around.listen(ctx, "tcp", net.JoinHostPort(n.cfg.Bind, strconv.Itoa(n.cfg.RaftPort)))
 	if err != nil {
 		return nil, fmt.Errorf("raft port: %w", err)
 	}
@@ -131,17 +131,17 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 	}
 	rt.mux = transport.NewMux(ln, n, n.log)
 	dialer := transport.NewDialer(n.deps.Dial, n)
-	rt.peers = newPeers(dialer, n.addressOf)
+	rt.peers = newPeers(dialer, n.addressOf, n.deps.around.rpc)
 	rt.grpc = newServer(n)
 	self := transport.Address(n.ident.ServerID(), n.cfg.address())
 	rt.streams = transport.NewStreams(rt.mux.Raft(), dialer, self, n.gossipAddress)
-	rt.gossip = gossip.New(gossip.Config{
+	rt.gossip = n.deps.around.gossip(gossip.Config{
 		Bind: n.cfg.Bind, Port: n.cfg.GossipPort, Advertise: n.cfg.Advertise, Join: n.cfg.Join,
 		Meta: n.meta, Log: n.log, WrapTransport: n.deps.WrapGossip,
 	})
 	rt.trans = transport.NewRaft(transport.RaftConfig{
 		Streams: rt.streams, ID: raft.ServerID(n.ident.ServerID()), Timeout: raftTimeout, Log: hlog,
-		Diverged: func() { n.fail(errRestart) },
+		Diverged: func() { n.fail(errRestart) }, Carrier: n.deps.around.carrier(rt.streams),
 	})
 	if err := n.pruneBackups(rt.stores.Log); err != nil {
 		return nil, err

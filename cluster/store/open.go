@@ -41,7 +41,7 @@ type Stores struct {
 	log       *Log
 	snapshots *snapshots
 	options   Options
-	closers   []func() error
+	closer    func() error
 }
 
 // Options of Open.
@@ -51,7 +51,12 @@ type Options struct {
 	Log     hclog.Logger
 	// Slow wraps the log store below the watch; tests make disks slow by it.
 	Slow func(raft.LogStore) raft.LogStore
+	// Files opens what keeps log and vote in dir; nil: two bolt files.
+	Files Files
 }
+
+// Files opens what the stores are kept in, and says how to close it.
+type Files func(dir string) (raft.LogStore, raft.StableStore, func() error, error)
 
 // Open opens or creates the stores in dir and verifies the log.
 func Open(dir string, o Options) (_ *Stores, err error) {
@@ -61,29 +66,19 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	logPath, stablePath := filepath.Join(dir, logFile), filepath.Join(dir, stableFile)
-	for _, path := range []string{logPath, stablePath} {
-		if err := intact(path); err != nil {
-			return nil, err
-		}
+	if o.Files == nil {
+		o.Files = bolts
 	}
-	logs, err := s.open(logPath)
+	below, stable, closer, err := o.Files(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := preallocate(stablePath); err != nil {
-		return nil, err
-	}
-	stable, err := s.open(stablePath)
-	if err != nil {
-		return nil, err
-	}
+	s.closer = closer
 	s.Stable = NewStable(stable, s.Watch)
-
-	var below raft.LogStore = logs
 	if o.Slow != nil {
 		below = o.Slow(below)
 	}
+	logPath := filepath.Join(dir, logFile)
 	log := NewLog(below, logPath, s.Watch, o.Damaged)
 	if err := log.Verify(); err != nil {
 		return nil, err
@@ -100,13 +95,26 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 	return s, SyncDir(dir)
 }
 
-func (s *Stores) open(path string) (*raftboltdb.BoltStore, error) {
-	store, err := openBolt(path, false)
-	if err != nil {
-		return nil, err
+// bolts opens or creates the two bolt files.
+func bolts(dir string) (_ raft.LogStore, _ raft.StableStore, _ func() error, err error) {
+	logPath, stablePath := filepath.Join(dir, logFile), filepath.Join(dir, stableFile)
+	for _, path := range []string{logPath, stablePath} {
+		if err := intact(path); err != nil {
+			return nil, nil, nil, err
+		}
 	}
-	s.closers = append(s.closers, store.Close)
-	return store, nil
+	logs, err := openBolt(logPath, false)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := preallocate(stablePath); err != nil {
+		return nil, nil, nil, errors.Join(err, logs.Close())
+	}
+	stable, err := openBolt(stablePath, false)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, logs.Close())
+	}
+	return logs, stable, func() error { return errors.Join(logs.Close(), stable.Close()) }, nil
 }
 
 // ErrInUse is the error of files that another process has open.
@@ -131,12 +139,12 @@ func openBolt(path string, readOnly bool) (*raftboltdb.BoltStore, error) {
 
 // Close closes the files. Nothing may use the stores any more.
 func (s *Stores) Close() error {
-	var errs []error
-	for _, c := range s.closers {
-		errs = append(errs, c())
+	if s.closer == nil {
+		return nil
 	}
-	s.closers = nil
-	return errors.Join(errs...)
+	err := s.closer()
+	s.closer = nil
+	return err
 }
 
 // preallocate makes the file and gives it its disk blocks, once.

@@ -31,9 +31,19 @@ type Follower interface {
 	LeaderWithID() (raft.ServerAddress, raft.ServerID)
 }
 
+// Carrier carries Raft's messages, unchecked: a raft.NetworkTransport, or what a
+// simulation has in its place.
+type Carrier interface {
+	raft.Transport
+	raft.WithPreVote
+	raft.WithClose
+	// CloseStreams ends the connections to other servers.
+	CloseStreams()
+}
+
 // Raft is the transport given to Raft.
 type Raft struct {
-	*raft.NetworkTransport
+	Carrier
 	streams  *Streams
 	follower atomic.Pointer[Follower]
 	header   raft.RPCHeader
@@ -62,15 +72,20 @@ type RaftConfig struct {
 	Log     hclog.Logger
 	// Diverged is called when Raft must be started anew, see install.
 	Diverged func()
+	// Carrier is the one to use; nil: connections of Streams.
+	Carrier Carrier
 }
 
 // NewRaft starts a transport; Raft closes it when it shuts down.
 func NewRaft(c RaftConfig) *Raft {
-	t := &Raft{
-		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	if c.Carrier == nil {
+		c.Carrier = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: c.Streams, MaxPool: 3, MaxRPCsInFlight: maxRPCsInFlight, Timeout: c.Timeout, Logger: c.Log,
 			MsgpackUseNewTimeFormat: true,
-		}),
+		})
+	}
+	t := &Raft{
+		Carrier:  c.Carrier,
 		diverged: c.Diverged,
 		streams:  c.Streams,
 		header: raft.RPCHeader{
@@ -79,7 +94,7 @@ func NewRaft(c RaftConfig) *Raft {
 		rpcs: make(chan raft.RPC),
 		done: make(chan struct{}),
 	}
-	t.NetworkTransport.SetHeartbeatHandler(t.heartbeat)
+	t.Carrier.SetHeartbeatHandler(t.heartbeat)
 	t.wg.Go(t.pump)
 	return t
 }
@@ -97,7 +112,7 @@ func (t *Raft) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // pump hands on what passes the checks.
 func (t *Raft) pump() {
-	in := t.NetworkTransport.Consumer()
+	in := t.Carrier.Consumer()
 	for {
 		select {
 		case rpc := <-in:
@@ -242,13 +257,13 @@ func (t *Raft) Connect(raft.ServerAddress, raft.Transport) {}
 func (t *Raft) Disconnect(raft.ServerAddress) { t.DisconnectAll() }
 
 // DisconnectAll implements raft.WithPeers.
-func (t *Raft) DisconnectAll() { t.NetworkTransport.CloseStreams() }
+func (t *Raft) DisconnectAll() { t.Carrier.CloseStreams() }
 
 // Close implements raft.WithClose.
 func (t *Raft) Close() error {
 	t.once.Do(func() { close(t.done) })
-	err := t.NetworkTransport.Close()
-	t.NetworkTransport.CloseStreams()
+	err := t.Carrier.Close()
+	t.Carrier.CloseStreams()
 	t.wg.Wait()
 	return err
 }

@@ -117,6 +117,14 @@ func (s *Streams) Cut(on bool) {
 	}
 }
 
+// Quiet reports whether Cut keeps the node from calling others, or Close has
+// ended all.
+func (s *Streams) Quiet() (cut, closed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut, s.closed
+}
+
 // Close implements net.Listener; it ends every connection.
 func (s *Streams) Close() error {
 	s.mu.Lock()
