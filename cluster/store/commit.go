@@ -21,11 +21,29 @@ var (
 // StoreLogs implements raft.LogStore. LogCache tells the kind of an error in
 // words only.
 func (t tracked) StoreLogs(entries []*raft.Log) error {
-	err := t.LogCache.StoreLogs(entries)
+	err := t.dropReplaced(entries)
+	if err == nil {
+		err = t.LogCache.StoreLogs(entries)
+	}
 	if err != nil && t.log.watch.Full() {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
+}
+
+// dropReplaced clears a log on which entries do not follow: it was replaced by a
+// snapshot. Raft clears it itself when it installs that, but goes on when the
+// disk has no room for it, and what comes next would leave a hole.
+func (t tracked) dropReplaced(entries []*raft.Log) error {
+	last, err := t.LastIndex()
+	if err != nil || last == 0 || len(entries) == 0 || entries[0].Index <= last+1 {
+		return err
+	}
+	first, err := t.FirstIndex()
+	if err != nil {
+		return err
+	}
+	return t.DeleteRange(first, last)
 }
 
 // StoreLog implements raft.LogStore.

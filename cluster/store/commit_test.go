@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -100,4 +101,33 @@ func TestEntriesWithoutACommitIndex(t *testing.T) {
 	if err := s.Log.GetLog(2, &got); err != nil || got.Extensions != nil || string(got.Data) != string(old[1].Data) {
 		t.Fatalf("%+v, %v", got, err)
 	}
+}
+
+// A log that a snapshot has replaced, and that Raft could not clear for want of
+// room, goes with the first append behind the snapshot.
+func TestAppendBehindASnapshotLeavesNoHole(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	for _, batch := range [][]*raft.Log{entries(1, 5), entries(9, 10), entries(11, 12), entries(12, 13)} {
+		if err := s.Log.StoreLogs(batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func() {
+		t.Helper()
+		first, _ := s.Log.FirstIndex()
+		last, _ := s.Log.LastIndex()
+		if first != 9 || last != 13 {
+			t.Errorf("the log has %d to %d", first, last)
+		}
+		if err := s.Log.GetLog(5, &raft.Log{}); !errors.Is(err, raft.ErrLogNotFound) {
+			t.Errorf("an entry that was replaced: %v", err)
+		}
+	}
+	check()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	check()
 }
