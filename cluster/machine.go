@@ -43,8 +43,8 @@ type machine struct {
 	// stops first. Then nothing more is applied: halted.
 	find   func(checksum) *fsm.State
 	halted bool
-	// ahead is the last entry that getAhead applied while Raft has yet to hand
-	// it over; 0 for none.
+	// ahead is the last entry that is applied while Raft has yet to hand it over,
+	// for the first time (getAhead) or again (restored); 0 for none.
 	ahead uint64
 }
 
@@ -186,10 +186,17 @@ func (k *machine) Restore(r io.ReadCloser) error {
 	return nil
 }
 
-// restored makes a snapshot's state the present one.
+// restored makes a snapshot's state the present one, unless that is newer:
+// Raft takes an older snapshot from a leader, and is started anew from the
+// newest one on disk. What was applied was committed, so it stays, and Raft's
+// copies of it are passed over.
 func (k *machine) restored(state *fsm.State) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if now := k.state.Load().Index(); now > state.Index() {
+		k.ahead = now
+		return
+	}
 	k.ahead = 0
 	k.publish(state, nil)
 }
