@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -109,10 +110,16 @@ func background(ctx context.Context, do func(context.Context)) (end func()) {
 	}
 }
 
+// stuckAfter is how long Raft may refuse a new leader's first entry because of
+// a transfer: it gives one up after the election timeout.
+const stuckAfter = 3 * time.Second
+
 // takeOver commits an entry of the own term, and gives a new cluster its
-// identity.
+// identity. Raft 1.8.0 may take a transfer that it began in an earlier term, to
+// a follower that hung, for one that is still under way: it would refuse
+// whatever it is given, as long as it leads, and is started anew.
 func (n *Node) takeOver(ctx context.Context, rt *runtime) {
-	r := rt.raft
+	r, began := rt.raft, time.Now()
 	for ctx.Err() == nil {
 		term := r.CurrentTerm()
 		done := make(chan error, 1)
@@ -125,6 +132,10 @@ func (n *Node) takeOver(ctx context.Context, rt *runtime) {
 				n.log.Info("leader", "term", term)
 				n.lead.set(term)
 				n.nameCluster(ctx, rt)
+				return
+			}
+			if errors.Is(err, raft.ErrLeadershipTransferInProgress) && time.Since(began) > stuckAfter {
+				n.fail(errStuck)
 				return
 			}
 		}

@@ -64,7 +64,12 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // errRestart ends one round of Run and begins the next.
-var errRestart = errors.New("a snapshot replaced a log that had diverged")
+var errRestart = errors.New("raft must be started anew")
+
+var (
+	errDiverged = fmt.Errorf("%w: a snapshot replaced a log that had diverged", errRestart)
+	errStuck    = fmt.Errorf("%w: it takes a leadership transfer of an earlier term for one under way", errRestart)
+)
 
 // runOnce runs until something ends it. The state outlives it.
 func (n *Node) runOnce(ctx context.Context) error {
@@ -141,7 +146,7 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 	})
 	rt.trans = transport.NewRaft(transport.RaftConfig{
 		Streams: rt.streams, ID: raft.ServerID(n.ident.ServerID()), Timeout: raftTimeout, Log: hlog,
-		Diverged: func() { n.fail(errRestart) }, Carrier: n.deps.around.carrier(rt.streams),
+		Diverged: func() { n.fail(errDiverged) }, Carrier: n.deps.around.carrier(rt.streams),
 	})
 	if err := n.pruneBackups(rt.stores.Log); err != nil {
 		return nil, err
@@ -239,6 +244,7 @@ func (n *Node) shutdownRaft(rt *runtime) error {
 	future := rt.raft.Shutdown()
 	// Raft waits for its replication, which may wait for a peer.
 	closed := rt.streams.Close()
+	rt.stores.Watch.Release()
 	go func() { done <- future.Error() }()
 	select {
 	case err := <-done:

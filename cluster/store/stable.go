@@ -14,6 +14,8 @@ const (
 	keyVoteCandidate = "LastVoteCand"
 	// keyVote holds both.
 	keyVote = "Vote"
+	// keyTerm is where Raft keeps its term.
+	keyTerm = "CurrentTerm"
 )
 
 // errNotFound has the text by which Raft knows it.
@@ -47,7 +49,17 @@ func (s *Stable) SetUint64(key []byte, value uint64) error {
 		s.term, s.pending = value, true
 		return nil
 	}
+	if string(key) == keyTerm && s.hasTerm(value) {
+		return nil
+	}
 	return s.write(func() error { return s.store.SetUint64(key, value) })
+}
+
+// hasTerm reports whether the store has this term, 0 when it has none. Raft
+// writes the one that is there when it starts, and panics if it cannot.
+func (s *Stable) hasTerm(term uint64) bool {
+	now, err := s.store.GetUint64([]byte(keyTerm))
+	return now == term && (err == nil || term == 0)
 }
 
 // write stores, or waits for the end once the disk has failed: what it then

@@ -357,3 +357,35 @@ func TestTruncatedFileIsRefused(t *testing.T) {
 		t.Fatalf("open: %v", err)
 	}
 }
+
+// Raft writes its term when it starts, and panics if it cannot: on a disk that
+// has failed it would never come to leave.
+func TestTermThatIsThereIsNotWritten(t *testing.T) {
+	below, watch := raft.NewInmemStore(), NewWatch()
+	term := []byte("CurrentTerm")
+	if err := NewStable(below, watch).SetUint64(term, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := watch.write(func() error { return syscall.EIO }); err == nil {
+		t.Fatal("the disk has not failed")
+	}
+	s := NewStable(below, watch)
+	done := make(chan error, 2)
+	go func() { done <- s.SetUint64(term, 5) }()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	go func() { done <- s.SetUint64(term, 6) }()
+	select {
+	case err := <-done:
+		t.Errorf("another term on a failed disk: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	watch.Release()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got, err := s.GetUint64(term); err != nil || got != 5 {
+		t.Errorf("term %d, %v", got, err)
+	}
+}
