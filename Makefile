@@ -22,7 +22,8 @@ KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-
 VERSITYGW        := .tools/versitygw/$(VERSITYGW_VERSION)/versitygw
 
 # What a run may change: make run DEV_FLAGS='--port-offset 1000',
-# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000 FAULTS=8h.
+# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000 FAULTS=8h,
+# make simulate SCHEDULES=20000.
 DEV_FLAGS ?=
 TESTFLAGS ?=
 PACKAGES  ?= ./...
@@ -30,6 +31,7 @@ FUZZTIME  ?= 20s
 BENCH     ?= .
 MOVES     ?= 1000
 FAULTS    ?= 30m
+SCHEDULES ?= 1000
 
 # The lowest share of fsm's statements, in percent, that its own tests run.
 FSM_COVERAGE := 90
@@ -67,11 +69,17 @@ test: envoys $(VERSITYGW) ## Run every test under the race detector
 	$(GO) test -race -count=1 -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
 	@$(MAKE) --no-print-directory coverage
 
+# Without the race detector, under which `make test` runs fewer of them.
+.PHONY: simulate
+simulate: ## Run SCHEDULES=1000 of faults on whole clusters in simulated time
+	CLUSTER_SIM_SCHEDULES=$(SCHEDULES) $(GO) test -count=1 -timeout 12h -run 'TestSimulation$$' ./cluster
+
 # Four minutes, and FAULTS. ECP_FAULTS_SEED=n repeats the schedule of a run
 # that has failed.
 .PHONY: soak
-soak: envoy ## Move routes 1,000 times under load, then faults under load for FAULTS=30m
+soak: envoy ## Move routes 1,000 times under load, 20,000 simulated schedules, then faults under load for FAULTS=30m
 	ECP_SOAK_MOVES=$(MOVES) $(GO) test -count=1 -timeout 30m -run NoRequestFails -v ./deploy/e2e
+	@$(MAKE) --no-print-directory simulate SCHEDULES=20000
 	ECP_FAULTS_FOR=$(FAULTS) $(GO) test -count=1 -timeout 24h -run Faults -v ./deploy/faults
 
 # The coverage of fsm: a package's own tests alone count for it, generated code does not. Where fsm

@@ -82,7 +82,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	m := newMetrics()
 	n := &Node{
 		cfg: cfg, deps: deps, log: deps.Log, metrics: m, descs: newDescs(), start: time.Now(), ident: ident, lead: newLeadership(),
-		backups: newBackups(cfg.DataDir),
+		backups:    newBackups(cfg.DataDir),
 		membership: newTurn(), fatal: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if err := n.takeSeed(); err != nil {

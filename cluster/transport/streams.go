@@ -117,12 +117,12 @@ func (s *Streams) Cut(on bool) {
 	}
 }
 
-// Quiet reports whether Cut keeps the node from calling others, or Close has
-// ended all.
+// Quiet reports whether the node calls nobody, as it does when it is cut, and
+// whether it answers nobody either: it is closed.
 func (s *Streams) Quiet() (cut, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cut, s.closed
+	return s.cut || s.closed, s.closed
 }
 
 // Close implements net.Listener; it ends every connection.

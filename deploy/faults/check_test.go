@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/org/envoy-control-plane/api/wire"
-	"github.com/org/envoy-control-plane/deploy/local"
 	"github.com/org/envoy-control-plane/deploy/history"
+	"github.com/org/envoy-control-plane/deploy/local"
 )
 
 // check is what must hold at the end of a round, when the cluster is whole and

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/org/envoy-control-plane/api/wire"
-	"github.com/org/envoy-control-plane/deploy/local"
 	"github.com/org/envoy-control-plane/deploy/history"
+	"github.com/org/envoy-control-plane/deploy/local"
 )
 
 const (

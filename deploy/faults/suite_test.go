@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
 	"github.com/org/envoy-control-plane/deploy/history"
 )
 

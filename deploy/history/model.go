@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -52,11 +54,11 @@ func model() porcupine.Model {
 		Partition: byKey,
 		Init:      func() any { return content{} },
 		Step: func(state, input, _ any) (bool, any) {
-			ok, next := effect(state.(content), input.(*Operation))
+			ok, next := effect(state.(content), input.(*Operation)) //nolint:forcetypeassert // nothing else is put in
 			return ok, next
 		},
 		DescribeOperation: func(input, _ any) string {
-			o := input.(*Operation)
+			o := input.(*Operation) //nolint:forcetypeassert // the same
 			return fmt.Sprintf("#%d %s %s expect=%d: %s value=#%d revision=%d", o.ID, o.Kind, o.Key, o.Expect, o.End, o.Value, o.Revision)
 		},
 		DescribeState: func(state any) string { return fmt.Sprintf("%+v", state) },
@@ -66,7 +68,7 @@ func model() porcupine.Model {
 func byKey(ops []porcupine.Operation) [][]porcupine.Operation {
 	keys := map[string][]porcupine.Operation{}
 	for _, o := range ops {
-		key := o.Input.(*Operation).Key
+		key := o.Input.(*Operation).Key //nolint:forcetypeassert // the same
 		keys[key] = append(keys[key], o)
 	}
 	var all [][]porcupine.Operation
@@ -112,7 +114,11 @@ func Check(ops []*Operation, drawing string) error {
 	if result == porcupine.Ok {
 		return nil
 	}
-	if err := porcupine.VisualizePath(m, info, drawing); err != nil {
+	err := os.MkdirAll(filepath.Dir(drawing), 0o750)
+	if err == nil {
+		err = porcupine.VisualizePath(m, info, drawing)
+	}
+	if err != nil {
 		return fmt.Errorf("draw the history: %w", err)
 	}
 	if result == porcupine.Unknown {
