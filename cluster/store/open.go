@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -51,6 +52,10 @@ type Options struct {
 	Log     hclog.Logger
 	// Slow wraps the log store below the watch; tests make disks slow by it.
 	Slow func(raft.LogStore) raft.LogStore
+	// Reserve is how many bytes are kept for appends to a full disk; 0: 8 MiB.
+	Reserve int
+	// Free tells, instead of the disk, how much of it is free; tests fill disks by it.
+	Free func(dir string) (bytes uint64, ok bool)
 }
 
 // Open opens or creates the stores in dir and verifies the log.
@@ -93,6 +98,9 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 		return nil, fmt.Errorf("cache %s: %w", logPath, err)
 	}
 	s.log, s.Log = log, tracked{cache, log}
+	if log.reserve, err = s.openReserve(dir, logs); err != nil {
+		return nil, err
+	}
 	if s.snapshots, err = openSnapshots(dir, o.Log); err != nil {
 		return nil, err
 	}
@@ -107,6 +115,22 @@ func (s *Stores) open(path string) (*raftboltdb.BoltStore, error) {
 	}
 	s.closers = append(s.closers, store.Close)
 	return store, nil
+}
+
+// openReserve looks for the reserve in the log's file and makes it when there is
+// room: a full disk keeps nobody from starting.
+func (s *Stores) openReserve(dir string, file *raftboltdb.BoltStore) (*reserve, error) {
+	free := s.options.Free
+	if free == nil {
+		free = Free
+	}
+	r := &reserve{
+		file: file, bytes: cmp.Or(s.options.Reserve, defaultReserve), free: func() (uint64, bool) { return free(dir) },
+	}
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	return r, r.fill(s.Watch)
 }
 
 // ErrInUse is the error of files that another process has open.

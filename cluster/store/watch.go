@@ -3,8 +3,9 @@ package store
 import (
 	"errors"
 	"sync"
-	"syscall"
 	"time"
+
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Watch knows how long the present write has been going on, and whether the
@@ -47,8 +48,9 @@ func (w *Watch) Hanging() time.Duration {
 	return longest
 }
 
-// Failed returns the error after which nothing is written any more: an I/O
-// error of a sync says that what was written before may be gone.
+// Failed returns the error after which nothing is written any more: one of a
+// sync says that what was written before may be gone. Bolt tells some of them in
+// words only, so that every error counts that is not about room.
 func (w *Watch) Failed() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -93,9 +95,9 @@ func (w *Watch) write(do func() error) error {
 	delete(w.began, id)
 	w.count++
 	w.total += time.Since(began)
-	if errors.Is(err, syscall.EIO) {
+	w.full = isFull(err)
+	if err != nil && !w.full && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		w.failed = err
 	}
-	w.full = errors.Is(err, syscall.ENOSPC)
 	return err
 }
