@@ -114,7 +114,9 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 		}
 	}()
 	hlog := newRaftLog(n.log)
-	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog})
+	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{
+		Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog, Reserve: n.deps.reserve, Free: n.deps.free,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -315,6 +317,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		out.Configured = len(rt.servers()) > 0
 		out.Term, out.Leader = rt.raft.CurrentTerm(), n.leaderServer()
 		out.Commit, out.Applied = rt.raft.CommitIndex(), rt.raft.AppliedIndex()
+		out.DiskFull = rt.stores.Short()
 		out.OutOfRaft = n.failed.Load() != nil || rt.stores.Watch.Hanging() > n.cfg.StoreQuiet
 		if servers, term, ok := n.committed(rt); ok && term == out.Term {
 			for _, s := range servers {

@@ -825,6 +825,8 @@ type NodeInfo struct {
 	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
 	// It takes no part in Raft: its disk failed or hangs.
 	OutOfRaft bool `protobuf:"varint,33,opt,name=out_of_raft,json=outOfRaft,proto3" json:"out_of_raft,omitempty"`
+	// Its disk has no room for more than the reserve of its log.
+	DiskFull bool `protobuf:"varint,34,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"`
 	// From the leader only: the server ids of the committed configuration, and
 	// what it is about to change in it or waits for.
 	Members       []string `protobuf:"bytes,31,rep,name=members,proto3" json:"members,omitempty"`
@@ -1034,6 +1036,13 @@ func (x *NodeInfo) GetSupportedLevel() uint32 {
 func (x *NodeInfo) GetOutOfRaft() bool {
 	if x != nil {
 		return x.OutOfRaft
+	}
+	return false
+}
+
+func (x *NodeInfo) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
 	}
 	return false
 }
@@ -1909,7 +1918,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fProbeRequest\"\xe4\x05\n" +
+	"\fProbeRequest\"\x81\x06\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1943,7 +1952,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"recoveries\x18\x1e \x03(\tR\n" +
 	"recoveries\x12'\n" +
 	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\x12\x1e\n" +
-	"\vout_of_raft\x18! \x01(\bR\toutOfRaft\x12\x18\n" +
+	"\vout_of_raft\x18! \x01(\bR\toutOfRaft\x12\x1b\n" +
+	"\tdisk_full\x18\" \x01(\bR\bdiskFull\x12\x18\n" +
 	"\amembers\x18\x1f \x03(\tR\amembers\x12\x12\n" +
 	"\x04plan\x18  \x01(\tR\x04plan\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
