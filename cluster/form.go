@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
+	"github.com/org/envoy-control-plane/cluster/store"
 	"github.com/org/envoy-control-plane/cluster/transport"
 )
 
@@ -33,6 +34,9 @@ func (n *Node) form(ctx context.Context) error {
 	said, every := time.Time{}, formEvery
 	for {
 		wait, err := n.formStep(ctx)
+		if store.IsFull(err) {
+			wait, err = "room on the disk: "+err.Error(), nil // nothing was decided without it
+		}
 		if err != nil && ctx.Err() == nil {
 			return err
 		}

@@ -147,7 +147,7 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 	}
 	store := func() error { return l.store.StoreLogs(summed) }
 	err := l.watch.write(store)
-	if isFull(err) && l.reserve.release() {
+	if IsFull(err) && l.reserve.release() {
 		err = l.watch.write(store)
 	}
 	return err

@@ -64,7 +64,7 @@ func (r *reserve) fill(w *Watch) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err := w.write(func() error { return r.file.Set(keyReserve, make([]byte, r.bytes)) })
-	if isFull(err) {
+	if IsFull(err) {
 		return nil // there was less than the disk said
 	}
 	if err != nil {
@@ -74,9 +74,9 @@ func (r *reserve) fill(w *Watch) error {
 	return nil
 }
 
-// isFull reports whether an error says that there is no room. Nothing of the
+// IsFull reports whether an error says that there is no room. Nothing of the
 // write is in the file then. Where bolt grows its file it tells that in words.
-func isFull(err error) bool {
+func IsFull(err error) bool {
 	for _, no := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
 		if err != nil && (errors.Is(err, no) || strings.HasSuffix(err.Error(), no.Error())) {
 			return true

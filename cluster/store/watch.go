@@ -95,7 +95,7 @@ func (w *Watch) write(do func() error) error {
 	delete(w.began, id)
 	w.count++
 	w.total += time.Since(began)
-	w.full = isFull(err)
+	w.full = IsFull(err)
 	if err != nil && !w.full && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		w.failed = err
 	}

@@ -35,6 +35,7 @@ func nodeFaults() []fault {
 		{"flapping", flap},
 		{"all apart", allApart},
 		{"full disk", fillDisk},
+		{"all disks full", fillAll},
 		{"flipped bits", flipBits},
 		{"truncated file", truncate},
 	}
