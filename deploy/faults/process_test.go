@@ -36,6 +36,8 @@ func nodeFaults() []fault {
 		{"all apart", allApart},
 		{"full disk", fillDisk},
 		{"all disks full", fillAll},
+		{"slow fsync", slowDisk},
+		{"failing fsync", brokenDisk},
 		{"flipped bits", flipBits},
 		{"truncated file", truncate},
 	}
