@@ -66,6 +66,9 @@ func (n *Node) degraded() string {
 	if n.crowded.Load() {
 		return crowdedReason
 	}
+	if bad := rt.unreadable(); bad != "" {
+		return bad
+	}
 	if n.leaderServer() == "" {
 		return "no leader"
 	}

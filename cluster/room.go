@@ -84,16 +84,12 @@ func roomOf(servers []raft.Server, infos map[string]*clusterpb.NodeInfo) (full b
 		voters++
 		info := infos[string(s.ID)]
 		full = full || info.GetDiskFull()
-		if info == nil || info.DiskFull || info.OutOfRaft {
-			continue
-		}
-		roomy++
-		if heir == "" || info.Applied > infos[heir].Applied {
-			heir = string(s.ID)
+		if info != nil && !info.DiskFull && !info.OutOfRaft {
+			roomy++
 		}
 	}
 	if 2*roomy <= voters {
-		heir = ""
+		return full, ""
 	}
-	return full, heir
+	return full, heirOf(servers, infos, func(*clusterpb.NodeInfo) bool { return true })
 }

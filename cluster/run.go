@@ -85,7 +85,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
 		rt.gossip.Run, rt.proposer.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
-		n.meetStrangers, n.finalizeInTime, n.keepLevel, n.watchPlace,
+		n.meetStrangers, n.finalizeInTime, n.keepLevel, n.watchPlace, n.renewSnapshot,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
@@ -317,7 +317,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		out.Configured = len(rt.servers()) > 0
 		out.Term, out.Leader = rt.raft.CurrentTerm(), n.leaderServer()
 		out.Commit, out.Applied = rt.raft.CommitIndex(), rt.raft.AppliedIndex()
-		out.DiskFull = rt.stores.Short()
+		out.DiskFull, out.SnapshotUnreadable = rt.stores.Short(), rt.stores.Unreadable() != nil
 		out.OutOfRaft = n.failed.Load() != nil || rt.stores.Watch.Hanging() > n.cfg.StoreQuiet
 		if servers, term, ok := n.committed(rt); ok && term == out.Term {
 			for _, s := range servers {

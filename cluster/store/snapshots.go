@@ -28,6 +28,10 @@ type snapshots struct {
 	mu sync.Mutex
 	// damaged ones were found at the start; Raft does not hear of them.
 	damaged map[string]bool
+	// newest is the last one that was read whole.
+	newest *Kept
+	// unreadable says why that can no longer be handed to a follower.
+	unreadable error
 }
 
 func openSnapshots(dir string, log hclog.Logger) (*snapshots, error) {
@@ -56,8 +60,10 @@ func (s *snapshots) sweep(pattern string) error {
 func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	all, err := s.FileSnapshotStore.List()
 	if err != nil {
+		s.note(err)
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
+	s.missing(all)
 	out := make([]*raft.SnapshotMeta, 0, len(all))
 	for _, meta := range all {
 		if !s.isDamaged(meta.ID) {
@@ -129,6 +135,7 @@ func (s *snapshots) verify(id string) error {
 		err := fmt.Errorf("the snapshot that was just written does not hold: %w", k.Err)
 		return errors.Join(err, os.RemoveAll(k.Path), SyncDir(s.dir))
 	}
+	s.holds(k)
 	return s.reap(id)
 }
 
