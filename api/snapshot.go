@@ -31,7 +31,7 @@ func (s *Server) getSnapshot(c *call) (*answer, error) {
 		return nil, err
 	}
 	c.bound(snapshotLimit)
-	c.index = st.Index()
+	c.reflect(st)
 	st = st.WithoutReadOnly()
 	measure := &measure{}
 	sum := sha256.New()
@@ -43,7 +43,6 @@ func (s *Server) getSnapshot(c *call) (*answer, error) {
 	header.Set("Content-Length", strconv.FormatInt(measure.bytes, 10))
 	header.Set(wire.HeaderDigest, "sha-256=:"+base64.StdEncoding.EncodeToString(sum.Sum(nil))+":")
 	header.Set(wire.HeaderCluster, st.Identity().GetClusterId())
-	header.Set(wire.HeaderEpoch, st.Identity().GetEpoch())
 	header.Set(wire.HeaderTerm, strconv.FormatUint(s.deps.Cluster.Term(), 10))
 	return &answer{stream: st.WriteSnapshot}, nil
 }
