@@ -25,7 +25,7 @@ type disk struct {
 	fail  atomic.Pointer[error]
 	// full: no room, but for what the log's reserve takes once it is given up.
 	full, refused atomic.Bool
-	mu    sync.Mutex // held while writes hang
+	mu            sync.Mutex // held while writes hang
 }
 
 func (d *disk) StoreLog(l *raft.Log) error { return d.StoreLogs([]*raft.Log{l}) }
