@@ -70,5 +70,5 @@ func (rt *runtime) unreadable() string {
 	if err == nil {
 		return ""
 	}
-	return fmt.Sprintf("a snapshot cannot be read and no other could be made (%v): stop the node and let doctor examine its data directory", err)
+	return fmt.Sprintf("a snapshot cannot be read and no other has been made (%v): stop the node and let doctor examine its data directory", err)
 }

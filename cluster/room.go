@@ -64,7 +64,7 @@ func (n *Node) tendRoom(ctx context.Context, rt *runtime, servers []raft.Server,
 	case !crowded && was:
 		n.log.Info("a majority of the voters has room again, writes go on")
 	}
-	if crowded || !rt.stores.Short() {
+	if !full || crowded || !rt.stores.Short() {
 		return
 	}
 	n.log.Info("handing over to a node whose disk has room", "to", heir)

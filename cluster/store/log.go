@@ -150,6 +150,7 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 	if IsFull(err) && l.reserve.release() {
 		err = l.watch.write(store)
 	}
+	l.watch.appended(err)
 	return err
 }
 

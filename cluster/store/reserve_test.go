@@ -133,14 +133,14 @@ func blocksOf(t *testing.T, dir string) int64 {
 // What bolt says when it cannot grow its file.
 func TestErrorsInWords(t *testing.T) {
 	for err, want := range map[error]struct{ full, failed bool }{
-		fmt.Errorf("file resize error: %s", syscall.ENOSPC): {full: true},
-		fmt.Errorf("file sync error: %s", syscall.EIO):      {failed: true},
+		errors.New("file resize error: " + syscall.ENOSPC.Error()): {full: true},
+		errors.New("file sync error: " + syscall.EIO.Error()):      {failed: true},
 		syscall.EROFS: {failed: true},
 	} {
 		w := NewWatch()
 		_ = w.write(func() error { return err })
-		if w.Full() != want.full || (w.Failed() != nil) != want.failed {
-			t.Errorf("%v: full %v, failed %v", err, w.Full(), w.Failed())
+		if IsFull(err) != want.full || (w.Failed() != nil) != want.failed {
+			t.Errorf("%v: full %v, failed %v", err, IsFull(err), w.Failed())
 		}
 	}
 }

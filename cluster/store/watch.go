@@ -15,7 +15,7 @@ type Watch struct {
 	began  map[uint64]time.Time
 	next   uint64
 	failed error
-	// full: the last write found no room. Nothing of it is in the file.
+	// full: the last append found no room. Nothing of it is in the file.
 	full bool
 	// released is closed when the node has left Raft.
 	released chan struct{}
@@ -61,11 +61,17 @@ func (w *Watch) Failed() error {
 // entries are certainly in no log.
 var ErrFull = errors.New("there is no room on the disk of the Raft log")
 
-// Full reports whether the last write found no room.
+// Full reports whether the last append found no room, not even in the reserve.
 func (w *Watch) Full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.full
+}
+
+func (w *Watch) appended(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.full = IsFull(err)
 }
 
 // Written returns the number of writes that ended and the time they took.
@@ -95,8 +101,7 @@ func (w *Watch) write(do func() error) error {
 	delete(w.began, id)
 	w.count++
 	w.total += time.Since(began)
-	w.full = IsFull(err)
-	if err != nil && !w.full && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+	if err != nil && !IsFull(err) && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		w.failed = err
 	}
 	return err
