@@ -80,7 +80,7 @@ simulate: ## Run SCHEDULES=1000 of faults on whole clusters in simulated time
 soak: envoy ## Move routes 1,000 times under load, 20,000 simulated schedules, then faults under load for FAULTS=30m
 	ECP_SOAK_MOVES=$(MOVES) $(GO) test -count=1 -timeout 30m -run NoRequestFails -v ./deploy/e2e
 	@$(MAKE) --no-print-directory simulate SCHEDULES=20000
-	ECP_FAULTS_FOR=$(FAULTS) $(GO) test -count=1 -timeout 24h -run Faults -v ./deploy/faults
+	ECP_FAULTS_FOR=$(FAULTS) $(GO) test -count=1 -timeout 24h -run 'Faults|Elect' -v ./deploy/faults
 
 # The coverage of fsm: a package's own tests alone count for it, generated code does not. Where fsm
 # was not among the packages there is nothing to check.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/org/envoy-control-plane/fsm"
 )
 
 // call is one request on its way through the server.
@@ -23,6 +25,7 @@ type call struct {
 	deadline time.Time // of the body's arrival
 	waits    bool      // was asked to wait, or has a long body
 	index    uint64    // log index that the answer reflects, 0: of the state
+	epoch    string    // of the index, "": of the state
 	replayed bool      // remembered from the first time
 	cancel   context.CancelFunc
 }
@@ -39,6 +42,9 @@ type answer struct {
 	raw    []byte
 	stream func(io.Writer) error
 }
+
+// reflect notes the state that the answer is from.
+func (c *call) reflect(st *fsm.State) { c.index, c.epoch = st.Index(), st.Identity().GetEpoch() }
 
 // param returns a decoded path parameter.
 func (c *call) param(name string) string { return c.params[name] }

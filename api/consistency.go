@@ -25,7 +25,7 @@ func read(answerFrom reader) handler {
 		if err != nil {
 			return nil, err
 		}
-		c.index = st.Index()
+		c.reflect(st)
 		body, err := answerFrom(s, c, st)
 		if err == nil || confirmed || !dependsOnState(err) {
 			return &answer{body: body}, err
@@ -37,7 +37,7 @@ func read(answerFrom reader) handler {
 		if fresh.Index() == st.Index() {
 			return nil, err
 		}
-		c.index = fresh.Index()
+		c.reflect(fresh)
 		body, err = answerFrom(s, c, fresh)
 		return &answer{body: body}, err
 	}
@@ -46,6 +46,9 @@ func read(answerFrom reader) handler {
 // stateFor returns the state that a read asked for, and whether a quorum has
 // confirmed that it is no older than the request.
 func (s *Server) stateFor(c *call) (*fsm.State, bool, error) {
+	if err := s.sameEpoch(c); err != nil {
+		return nil, false, err
+	}
 	switch c.query.Get("consistency") {
 	case "strong":
 		st, err := s.confirmed(c.ctx)
@@ -70,6 +73,25 @@ func (s *Server) stateFor(c *call) (*fsm.State, bool, error) {
 			index, s.deps.Cluster.State().Index())
 	}
 	return st, false, err
+}
+
+// sameEpoch refuses a read whose min_index is of another epoch than the state.
+// A node that lags behind a restore finds out first.
+func (s *Server) sameEpoch(c *call) error {
+	want := c.r.Header.Get(wire.HeaderEpoch)
+	if want == "" || want == s.deps.Cluster.State().Identity().GetEpoch() {
+		return nil
+	}
+	st, err := s.confirmed(c.ctx)
+	if err != nil {
+		return err
+	}
+	c.reflect(st)
+	if c.epoch == want {
+		return nil
+	}
+	return refuse(wire.CodeEpochChanged, "the request is of epoch %q, the state of epoch %q, which a restore or a recovery began: "+
+		"indexes of the two cannot be compared; read again without them", want, c.epoch)
 }
 
 // confirmed returns a state that holds every write acknowledged before the

@@ -105,11 +105,7 @@ func (s *Server) write(c *call, a *answer, err error) int {
 		body = append(encoded, '\n')
 	}
 	header := c.w.Header()
-	index := c.index
-	if index == 0 {
-		index = s.deps.Cluster.State().Index()
-	}
-	header.Set(wire.HeaderIndex, strconv.FormatUint(index, 10))
+	s.stamp(c)
 	if c.replayed {
 		header.Set(wire.HeaderReplayed, "true")
 	}
@@ -134,6 +130,23 @@ func (s *Server) write(c *call, a *answer, err error) int {
 		s.log.Debug("client went away", "request_id", c.id, "error", err)
 	}
 	return a.status
+}
+
+// stamp says which state the answer reflects. The epoch of an index that this
+// node has yet to come to is not known here.
+func (s *Server) stamp(c *call) {
+	st := s.deps.Cluster.State()
+	if c.index == 0 {
+		c.reflect(st)
+	}
+	if c.epoch == "" && st.Index() >= c.index {
+		c.epoch = st.Identity().GetEpoch()
+	}
+	header := c.w.Header()
+	header.Set(wire.HeaderIndex, strconv.FormatUint(c.index, 10))
+	if c.epoch != "" {
+		header.Set(wire.HeaderEpoch, c.epoch)
+	}
 }
 
 // problem turns an error into the answer for it, and logs what is the node's

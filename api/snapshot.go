@@ -29,7 +29,7 @@ func (s *Server) getSnapshot(c *call) (*answer, error) {
 		return nil, err
 	}
 	c.bound(snapshotLimit)
-	c.index = st.Index()
+	c.reflect(st)
 	st = st.WithoutReadOnly()
 	sum, size, err := st.Measure()
 	if err != nil {
@@ -40,7 +40,6 @@ func (s *Server) getSnapshot(c *call) (*answer, error) {
 	header.Set("Content-Length", strconv.FormatInt(size, 10))
 	header.Set(wire.HeaderDigest, "sha-256=:"+base64.StdEncoding.EncodeToString(sum[:])+":")
 	header.Set(wire.HeaderCluster, st.Identity().GetClusterId())
-	header.Set(wire.HeaderEpoch, st.Identity().GetEpoch())
 	header.Set(wire.HeaderTerm, strconv.FormatUint(s.deps.Cluster.Term(), 10))
 	return &answer{stream: st.WriteSnapshot}, nil
 }

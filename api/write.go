@@ -118,7 +118,7 @@ func (s *Server) tryOut(c *call, command *fsmpb.Command) (before, after *fsm.Sta
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c.index = before.Index()
+	c.reflect(before)
 	entry := &fsmpb.Entry{Stamp: before.Stamp(), Commands: []*fsmpb.Command{command}}
 	after, results, _ := before.WithoutReadOnly().Apply(before.Index()+1, entry)
 	return before, after, results[0], fsm.ResultError(results[0])

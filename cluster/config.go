@@ -148,6 +148,10 @@ type Deps struct {
 	slowLog func(raft.LogStore) raft.LogStore
 	// around is what a simulation puts around the node.
 	around world
+	// reserve, when not 0, is how many bytes the log keeps for a full disk.
+	reserve int
+	// free tells how much of a test's disk is free.
+	free func(dir string) (bytes uint64, ok bool)
 	// now is the clock that entries are stamped by.
 	now func() time.Time
 	// supports makes a test's binary an older one: the highest feature level

@@ -23,7 +23,9 @@ type disk struct {
 	raft.LogStore
 	delay atomic.Int64
 	fail  atomic.Pointer[error]
-	mu    sync.Mutex // held while writes hang
+	// full: no room, but for what the log's reserve takes once it is given up.
+	full, refused atomic.Bool
+	mu            sync.Mutex // held while writes hang
 }
 
 func (d *disk) StoreLog(l *raft.Log) error { return d.StoreLogs([]*raft.Log{l}) }
@@ -35,13 +37,31 @@ func (d *disk) StoreLogs(l []*raft.Log) error {
 	if err := d.fail.Load(); err != nil {
 		return *err
 	}
+	if d.full.Load() && !d.refused.Swap(true) {
+		return fmt.Errorf("write raft.db: %w", syscall.ENOSPC)
+	}
 	return d.LogStore.StoreLogs(l)
+}
+
+// fill takes all room of the disk, or gives it back.
+func (d *disk) fill(full bool) {
+	d.full.Store(full)
+	d.refused.Store(false)
+}
+
+// free is what the disk's file system would say.
+func (d *disk) free(string) (uint64, bool) {
+	if d.full.Load() {
+		return 0, true
+	}
+	return 1 << 30, true
 }
 
 // onDisks gives every site a disk.
 func onDisks(disks []*disk) func(int, *Config, *Deps) {
 	return func(i int, _ *Config, d *Deps) {
 		disks[i] = &disk{}
+		d.free = disks[i].free
 		d.slowLog = func(s raft.LogStore) raft.LogStore {
 			disks[i].LogStore = s
 			return disks[i]

@@ -81,7 +81,7 @@ func newSites(t testing.TB, count int, change func(i int, c *Config, d *Deps)) [
 			NodeID: id, DataDir: t.TempDir(), Bind: "127.0.0.1", Advertise: "127.0.0.1",
 			RaftPort: all[2*i], GossipPort: all[2*i+1], BootstrapExpect: count, Build: "test",
 			Timers: Timers{Failover: 10 * time.Second},
-		}, deps: Deps{Log: logger(t, id)}}
+		}, deps: Deps{Log: logger(t, id), reserve: 256 << 10}}
 		if count > 1 {
 			s.cfg.Join = slices.Clone(join)
 		}

@@ -58,7 +58,16 @@ func (n *Node) degraded() string {
 		return fmt.Sprintf("a write to the Raft store has been hanging for %s", hang.Round(100*time.Millisecond))
 	}
 	if rt.stores.Watch.Full() {
-		return "there is no room on the disk of the Raft log"
+		return "there is no room on the disk of the Raft log, and its reserve is used up: it stores nothing until there is room"
+	}
+	if rt.stores.Short() {
+		return "there is no room on the disk of the Raft log: it takes no writes until there is room"
+	}
+	if n.crowded.Load() {
+		return crowdedReason
+	}
+	if bad := rt.unreadable(); bad != "" {
+		return bad
 	}
 	if n.leaderServer() == "" {
 		return "no leader"
@@ -75,9 +84,7 @@ func (n *Node) becomeReady(ctx context.Context) error {
 		index, err := n.ReadIndex(ctx)
 		if err == nil {
 			if st, err := n.machine.wait(ctx, index); err == nil && st.Identity().GetClusterId() != "" {
-				if err := n.noteAdmitted(); err != nil {
-					return err
-				}
+				n.noteAdmitted()
 				n.ready.Store(true)
 				n.log.Info("ready", "cluster_id", st.Identity().GetClusterId(),
 					"index", st.Index(), "after", time.Since(n.start).Round(time.Millisecond))

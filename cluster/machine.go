@@ -29,20 +29,19 @@ type machine struct {
 
 	// supports is the highest feature level that the binary knows.
 	supports uint32
-	// refused is told, once, of the first level above that: nothing behind it is
-	// applied any more.
+	// refused is told of the first level above that.
 	refused func(error)
-	// tooNew is that error, nil before.
-	tooNew atomic.Pointer[error]
+	// stopped is why nothing more is applied, nil while everything is: the log
+	// needs a newer binary, or the node stops before it has an entry's backup.
+	stopped atomic.Pointer[error]
 	// raised has room for one word of a risen level.
 	raised chan struct{}
 
 	// mu admits one applier: Raft, or getAhead before Raft has a quorum.
 	mu sync.Mutex
 	// find returns the state of a backup that an entry needs; nil when the node
-	// stops first. Then nothing more is applied: halted.
-	find   func(checksum) *fsm.State
-	halted bool
+	// stops first.
+	find func(checksum) *fsm.State
 	// ahead is the last entry that is applied while Raft has yet to hand it over,
 	// for the first time (getAhead) or again (restored); 0 for none.
 	ahead uint64
@@ -81,7 +80,7 @@ func (k *machine) apply(logs []*raft.Log) []any {
 	state := before
 	events, all := []*fsmpb.Event{}, false
 	for i, l := range logs {
-		if l.Type != raft.LogCommand || l.Index <= k.ahead || k.halted {
+		if l.Type != raft.LogCommand || l.Index <= k.ahead || k.stopped.Load() != nil {
 			continue
 		}
 		entry := &fsmpb.Entry{}
@@ -91,10 +90,10 @@ func (k *machine) apply(logs []*raft.Log) []any {
 			entry.Reset()
 		}
 		if k.refuses(l.Index, entry) {
-			break
+			continue
 		}
-		at := k.backupsFor(entry)
-		if k.halted {
+		at, ok := k.backupsFor(entry)
+		if !ok {
 			continue
 		}
 		all = all || len(at) > 0
@@ -114,31 +113,39 @@ func (k *machine) apply(logs []*raft.Log) []any {
 	return answers
 }
 
-// backupsFor returns the states of the backups that an entry needs, and halts
-// the machine when the node stops before they are here: every replica must
-// apply the entry alike.
-func (k *machine) backupsFor(entry *fsmpb.Entry) map[string]*fsm.State {
-	var at map[string]*fsm.State // hardly any entry needs one
+var errStops = errors.New("the node stops, and has not applied all that Raft handed over")
+
+// backupsFor returns the states of the backups that an entry needs. It stops the
+// machine when the node ends before they are here: every replica must apply the
+// entry alike.
+func (k *machine) backupsFor(entry *fsmpb.Entry) (at map[string]*fsm.State, ok bool) {
 	for _, name := range fsm.Backups(entry) {
 		sum, ok := checksumOf(name)
 		if !ok {
 			continue // refused everywhere
 		}
 		st := k.find(sum)
-		k.halted = k.halted || st == nil
+		if st == nil {
+			k.stop(errStops)
+			return nil, false
+		}
 		if at == nil {
-			at = map[string]*fsm.State{}
+			at = map[string]*fsm.State{} // hardly any entry needs one
 		}
 		at[string(name)] = st
 	}
-	return at
+	return at, true
 }
+
+// stop ends the applying; the first reason counts.
+func (k *machine) stop(why error) (first bool) { return k.stopped.CompareAndSwap(nil, &why) }
 
 // begin lets a machine whose node stopped go on, with Raft started anew.
 func (k *machine) begin(find func(checksum) *fsm.State) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.find, k.halted = find, false
+	k.find = find
+	k.stopped.Store(nil)
 }
 
 func (k *machine) publish(state *fsm.State, events []*fsmpb.Event) {
@@ -160,11 +167,8 @@ func (k *machine) publish(state *fsm.State, events []*fsmpb.Event) {
 func (k *machine) Snapshot() (raft.FSMSnapshot, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.halted {
-		return nil, errors.New("the node stops, and has not applied all that Raft handed over")
-	}
-	if err := k.tooNew.Load(); err != nil {
-		return nil, *err
+	if why := k.stopped.Load(); why != nil {
+		return nil, *why
 	}
 	if k.ahead > 0 {
 		return nil, fmt.Errorf("no snapshot before Raft has reached index %d, which the state has", k.ahead)
@@ -201,17 +205,17 @@ func (k *machine) restored(state *fsm.State) {
 	k.publish(state, nil)
 }
 
-// refuses reports whether an entry, or one before it, sets a level that the
-// binary does not know; k.mu is held.
+// refuses reports whether an entry sets a level that the binary does not know.
 func (k *machine) refuses(index uint64, e *fsmpb.Entry) bool {
-	if level := fsm.EntryLevel(e); level > k.supports {
+	level := fsm.EntryLevel(e)
+	if level > k.supports {
 		k.refuse(fmt.Errorf("the log needs a newer binary: feature level %d from index %d on; this one supports %d", level, index, k.supports))
 	}
-	return k.tooNew.Load() != nil
+	return level > k.supports
 }
 
 func (k *machine) refuse(err error) {
-	if k.tooNew.CompareAndSwap(nil, &err) {
+	if k.stop(err) {
 		k.refused(err)
 	}
 }

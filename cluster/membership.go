@@ -31,6 +31,8 @@ func (n *Node) keepMembership(ctx context.Context) error {
 		if term, _ := n.lead.get(); term != 0 {
 			n.tend(ctx, rt, seen, term)
 			n.settle(rt.raft)
+		} else {
+			n.crowded.Store(false)
 		}
 	}
 }
@@ -55,6 +57,7 @@ func (n *Node) tend(ctx context.Context, rt *runtime, seen *attendance, term uin
 	servers := rt.servers()
 	infos := n.probeAll(ctx, rt, servers)
 	n.measureSkew(infos)
+	n.tendRoom(ctx, rt, servers, infos)
 	due := plan(seen.look(term, time.Now(), n.standings(servers, infos, commit)))
 	n.due.Store(&due)
 	if due.change == nothing {

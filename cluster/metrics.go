@@ -50,7 +50,7 @@ type collector struct{ n *Node }
 
 // The descriptions never change.
 type descs struct {
-	leader, state, term, commit, applied, lastContact, writes, writeSeconds, nodes, gossip, ready, readOnly, level *prometheus.Desc
+	leader, state, term, commit, applied, lastContact, writes, writeSeconds, full, nodes, gossip, ready, readOnly, level *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -66,6 +66,7 @@ func newDescs() descs {
 		lastContact:  d("ecp_raft_last_contact_seconds", "Time since the leader was last heard of; 0 on the leader."),
 		writes:       d("ecp_raft_store_writes_total", "Writes to the Raft stores."),
 		writeSeconds: d("ecp_raft_store_write_seconds_total", "Time spent in writes to the Raft stores."),
+		full:         d("ecp_raft_store_full", "1 while the disk of the Raft log has no room for writes, just its reserve."),
 		nodes:        d("ecp_cluster_nodes", "Servers in the Raft configuration.", "role"),
 		gossip:       d("ecp_cluster_gossip_members", "Nodes that gossip believes to be alive."),
 		ready:        d("ecp_cluster_ready", "1 once the node has caught up after its start."),
@@ -78,7 +79,7 @@ func newDescs() descs {
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	d := &c.n.descs
 	for _, x := range []*prometheus.Desc{
-		d.leader, d.state, d.term, d.commit, d.applied, d.lastContact, d.writes, d.writeSeconds, d.nodes, d.gossip, d.ready, d.readOnly,
+		d.leader, d.state, d.term, d.commit, d.applied, d.lastContact, d.writes, d.writeSeconds, d.full, d.nodes, d.gossip, d.ready, d.readOnly,
 		d.level,
 	} {
 		ch <- x
@@ -129,6 +130,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	count, total := rt.stores.Watch.Written()
 	ch <- prometheus.MustNewConstMetric(d.writes, prometheus.CounterValue, float64(count))
 	ch <- prometheus.MustNewConstMetric(d.writeSeconds, prometheus.CounterValue, total.Seconds())
+	gauge(d.full, one(rt.stores.Short()))
 	var voters, others float64
 	for _, s := range rt.servers() {
 		if s.Suffrage == raft.Voter {

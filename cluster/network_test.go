@@ -90,6 +90,13 @@ func (w *network) split(sites ...int) {
 	}
 }
 
+// whole reports whether nothing is split.
+func (w *network) whole() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.group) == 0
+}
+
 func (w *network) heal() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

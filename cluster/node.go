@@ -42,6 +42,9 @@ type Node struct {
 	strangers atomic.Int64
 	// failed holds why the node has left Raft for good.
 	failed atomic.Pointer[string]
+	// crowded: a majority of the voters' disks has no room, by the leader's last
+	// look.
+	crowded atomic.Bool
 	// skew is the leader's clock less the median of the others', nanoseconds.
 	skew atomic.Int64
 	// foundedAt is the feature level of a new cluster that the node has helped to

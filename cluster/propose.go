@@ -17,7 +17,7 @@ import (
 
 var (
 	errNotLeader = fsm.Refusal(fsm.CodeNotLeader, "this node does not lead; nothing was written")
-	errFull      = fsm.Refusal(fsm.CodeStorageFull, "there is no room on the leader's disk; nothing was written")
+	errFull      = fsm.Refusal(fsm.CodeStorageFull, "there is no room for it on the disks of a majority; nothing was written")
 	errNoLeader  = fsm.Refusal(fsm.CodeNoLeader, "no leader at present; nothing was written")
 	errOutOfTime = fsm.Refusal(fsm.CodeUnavailable, "the time ran out before the write was taken; nothing was written")
 	errUnknown   = fsm.Refusal(fsm.CodeOutcomeUnknown, "the write was handed on, but whether it was applied is not known; repeat it under the same Idempotency-Key")
@@ -67,7 +67,6 @@ func (n *Node) proposeUntil(ctx context.Context, body []byte, keyed bool) (*fsmp
 		switch fsm.CodeOf(err) {
 		case fsm.CodeNoLeader, fsm.CodeNotLeader:
 			err = errNoLeader
-		case fsm.CodeStorageFull: // it leads no more, another one may have room
 		case fsm.CodeOutcomeUnknown:
 			if !keyed {
 				return nil, err

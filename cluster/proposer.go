@@ -89,6 +89,10 @@ func (p *proposer) entry(batch []*proposal) *flight {
 		answerAll(batch, errNotLeader)
 		return nil
 	}
+	if err := p.n.noRoom(rt); err != nil {
+		answerAll(batch, err)
+		return nil
+	}
 	if err := p.nextStamp(); err != nil {
 		answerAll(batch, err)
 		return nil
@@ -142,10 +146,9 @@ func (p *proposer) land() {
 		case err == nil:
 			p.n.metrics.commitSeconds.Observe(time.Since(f.began).Seconds())
 			answerResults(f)
-		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout),
+			errors.Is(err, store.ErrFull): // not even in the reserve: it leads no more
 			answerAll(f.proposals, errNotLeader)
-		case errors.Is(err, store.ErrFull):
-			answerAll(f.proposals, errFull)
 		default:
 			answerAll(f.proposals, fmt.Errorf("%w: %w", errUnknown, err))
 		}

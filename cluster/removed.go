@@ -30,9 +30,7 @@ func (n *Node) watchPlace(ctx context.Context) error {
 	}
 	for pause(ctx, askPlace) {
 		if n.ready.Load() {
-			if err := n.noteAdmitted(); err != nil {
-				return err
-			}
+			n.noteAdmitted()
 		}
 		rt := n.rt.Load()
 		if rt == nil || len(rt.servers()) == 0 || n.waitsFor.Load() != nil || n.failed.Load() != nil || n.leaderServer() != "" {
@@ -42,7 +40,9 @@ func (n *Node) watchPlace(ctx context.Context) error {
 		switch {
 		case by == "":
 		case n.ident.get().Admitted:
-			return n.acceptRemoval(by)
+			if n.acceptRemoval(by) {
+				return nil
+			}
 		default:
 			// It never was a member: what its log says of that was lost with
 			// the leader that wrote it.
@@ -66,29 +66,35 @@ func (n *Node) excludedBy(v view, r *raft.Raft) string {
 	return ""
 }
 
-func (n *Node) acceptRemoval(by string) error {
+// acceptRemoval reports whether the mark is on disk.
+func (n *Node) acceptRemoval(by string) bool {
 	err := n.ident.update(func(id *clusterpb.Identity) error {
 		id.Removed = true
 		return nil
 	})
 	if err != nil {
-		return err
+		n.log.Error("cannot note that the cluster has removed this node", "told_by", by, "error", err)
+		return false
 	}
 	n.log.Error(removedReason, "told_by", by)
 	if n.deps.SetDraining != nil {
 		n.deps.SetDraining(true, 0)
 	}
-	return nil
+	return true
 }
 
 // noteAdmitted keeps on disk that the node has been a member. Binaries of the
 // first feature level cannot read that, and may have to go on from this disk.
-func (n *Node) noteAdmitted() error {
+// A full disk must not end the node: watchPlace tries again.
+func (n *Node) noteAdmitted() {
 	if n.ident.get().Admitted || n.State().FeatureLevel() == fsm.BaseLevel {
-		return nil
+		return
 	}
-	return n.ident.update(func(id *clusterpb.Identity) error {
+	err := n.ident.update(func(id *clusterpb.Identity) error {
 		id.Admitted = true
 		return nil
 	})
+	if err != nil {
+		n.log.Warn("cannot note that this node is a member", "error", err)
+	}
 }

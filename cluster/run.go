@@ -10,9 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 
-	"github.com/org/envoy-control-plane/cluster/clusterpb"
 	"github.com/org/envoy-control-plane/cluster/gossip"
 	"github.com/org/envoy-control-plane/cluster/store"
 	"github.com/org/envoy-control-plane/cluster/transport"
@@ -22,27 +20,6 @@ import (
 // raftTimeout bounds one message between Raft servers, with a snapshot's
 // megabytes on top.
 const raftTimeout = 10 * time.Second
-
-// runtime is what Run starts. It is complete before anybody sees it.
-type runtime struct {
-	stores  *store.Stores
-	mux     *transport.Mux
-	streams *transport.Streams
-	trans   *transport.Raft
-	raft    *raft.Raft
-	gossip  memberList
-	peers   *peers
-	grpc    *grpc.Server
-
-	proposer  *proposer
-	forwarder *forwarder
-	reader    *reader
-}
-
-// servers returns the newest Raft configuration.
-func (rt *runtime) servers() []raft.Server {
-	return rt.raft.GetConfiguration().Configuration().Servers
-}
 
 // Run runs the node until ctx ends, Leave is called or something fails that
 // the node must not survive. Ending ctx stops without a word to the others.
@@ -91,7 +68,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
 		rt.gossip.Run, rt.proposer.run, rt.forwarder.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
-		n.meetStrangers, n.finalizeInTime, n.keepLevel, n.watchPlace,
+		n.meetStrangers, n.finalizeInTime, n.keepLevel, n.watchPlace, n.renewSnapshot,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
@@ -120,7 +97,9 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 		}
 	}()
 	hlog := newRaftLog(n.log)
-	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog, Files: n.deps.around.files})
+	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{
+		Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog, Reserve: n.deps.reserve, Free: n.deps.free, Files: n.deps.around.files,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +132,8 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 	}
 	n.machine.begin(func(sum checksum) *fsm.State { return n.findBackup(ctx, sum) })
 	rt.raft, err = raft.NewRaft(n.raftConfig(), n.machine, rt.stores.Log, rt.stores.Stable, rt.stores.Snapshots, rt.trans)
-	if tooNew := n.machine.tooNew.Load(); tooNew != nil {
-		err = *tooNew // Raft tries an older snapshot then
+	if why := n.machine.stopped.Load(); why != nil {
+		err = *why // Raft tries an older snapshot then
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
@@ -200,135 +179,4 @@ func (n *Node) restore(s *store.Stores) error {
 	return nil
 }
 
-// end stops what runs, in the reverse order.
-func (n *Node) end(rt *runtime) error {
-	rt.proposer.stop()
-	err := n.abort(rt)
-	n.rt.Store(nil)
-	return err
-}
-
-// abort closes whatever of the runtime there is.
-func (n *Node) abort(rt *runtime) error {
-	var errs []error
-	if rt.gossip != nil {
-		errs = append(errs, rt.gossip.Close())
-	}
-	if rt.raft != nil {
-		errs = append(errs, n.shutdownRaft(rt))
-	} else if rt.trans != nil {
-		errs = append(errs, rt.trans.Close())
-	}
-	if rt.grpc != nil {
-		rt.grpc.Stop()
-		rt.peers.close()
-	}
-	if rt.mux != nil {
-		rt.mux.Close()
-	}
-	if rt.stores != nil && n.failed.Load() == nil {
-		errs = append(errs, rt.stores.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// shutdownTime bounds the wait for Raft: its main loop may hang in a write.
-const shutdownTime = 5 * time.Second
-
-func (n *Node) shutdownRaft(rt *runtime) error {
-	patience := shutdownTime
-	if rt.stores.Watch.Hanging() > n.cfg.StoreQuiet {
-		patience = 0
-	}
-	done := make(chan error, 1)
-	future := rt.raft.Shutdown()
-	// Raft waits for its replication, which may wait for a peer.
-	closed := rt.streams.Close()
-	rt.stores.Watch.Release()
-	go func() { done <- future.Error() }()
-	select {
-	case err := <-done:
-		// A second Shutdown does not close the transport.
-		return errors.Join(err, closed, rt.trans.Close())
-	case <-time.After(patience):
-		reason := fmt.Sprintf("raft did not stop; a write to the store has been hanging for %s", rt.stores.Watch.Hanging())
-		n.failed.CompareAndSwap(nil, &reason)
-		return errors.Join(errors.New(reason), closed, rt.trans.Close())
-	}
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
-}
-
-// alone reports whether a server is the only voter.
-func alone(servers []raft.Server, serverID string) bool {
-	voters := 0
-	self := false
-	for _, s := range servers {
-		if s.Suffrage == raft.Voter {
-			voters++
-			self = self || string(s.ID) == serverID
-		}
-	}
-	return self && voters == 1
-}
-
-// gossipAddress returns where gossip says that a server is, or "".
-func (n *Node) gossipAddress(serverID string) string {
-	rt := n.rt.Load()
-	if rt == nil {
-		return ""
-	}
-	return rt.gossip.Address(serverID)
-}
-
-// addressOf returns host and Raft port of a server, or "".
-func (n *Node) addressOf(serverID string) string {
-	if a := n.gossipAddress(serverID); a != "" {
-		return a
-	}
-	rt := n.rt.Load()
-	if rt == nil {
-		return ""
-	}
-	for _, s := range rt.servers() {
-		if string(s.ID) == serverID {
-			_, hostPort := transport.SplitAddress(s.Address)
-			return hostPort
-		}
-	}
-	return ""
-}
-
 var _ transport.Gatekeeper = (*Node)(nil)
-
-// info is what the node says when it is probed.
-func (n *Node) info() *clusterpb.NodeInfo {
-	id := n.ident.get()
-	out := &clusterpb.NodeInfo{
-		ServerId: n.ident.ServerID(), ClusterId: id.ClusterId, Promise: id.Promise,
-		Address: n.cfg.address(), Voter: !n.cfg.NonVoter, Zone: n.cfg.Zone, Build: n.cfg.Build,
-		ApiAddress: n.cfg.APIAddress, XdsAddress: n.cfg.XDSAddress,
-		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.Ready(),
-		Recoveries: id.Recoveries,
-		Clock:      n.deps.now().UnixNano(), Seed: n.seedOf(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
-		SupportedLevel: n.deps.supports, Backup: n.deps.Backup(),
-	}
-	if rt := n.rt.Load(); rt != nil {
-		out.Configured = len(rt.servers()) > 0
-		out.Term, out.Leader = rt.raft.CurrentTerm(), n.leaderServer()
-		out.Commit, out.Applied = rt.raft.CommitIndex(), rt.raft.AppliedIndex()
-		out.OutOfRaft = n.failed.Load() != nil || rt.stores.Watch.Hanging() > n.cfg.StoreQuiet
-		if servers, term, ok := n.committed(rt); ok && term == out.Term {
-			for _, s := range servers {
-				out.Members = append(out.Members, string(s.ID))
-			}
-			out.Plan = n.due.Load().String()
-		}
-	}
-	return out
-}

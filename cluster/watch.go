@@ -17,7 +17,7 @@ func (n *Node) watchStore(ctx context.Context) error {
 	rt := n.rt.Load()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	quiet := false
+	quiet, short := false, shortage{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -28,6 +28,7 @@ func (n *Node) watchStore(ctx context.Context) error {
 			n.leaveRaft(rt, err)
 			return nil
 		}
+		n.tendReserve(rt, &short)
 		hang := rt.stores.Watch.Hanging()
 		if hang > n.cfg.StoreFatal {
 			return fmt.Errorf("a write to the Raft store in %s has been hanging for %s", n.cfg.DataDir, hang.Round(time.Second))

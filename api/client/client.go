@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -64,8 +65,11 @@ type session struct {
 
 	// current is the place in servers of the one to ask first.
 	current atomic.Int64
-	// index is the highest Ecp-Index seen.
-	index atomic.Uint64
+
+	mu sync.Mutex
+	// index is the highest Ecp-Index seen in epoch, "" while none is known.
+	index uint64
+	epoch string
 }
 
 // New returns a client. It connects to nothing before the first call.
@@ -110,9 +114,11 @@ func (c *Client) Tenant() string {
 	return c.tenant
 }
 
-// Index returns the highest log index that any answer has reflected.
+// Index returns the highest log index that any answer has reflected, in the
+// present epoch.
 func (c *Client) Index() uint64 {
-	return c.index.Load()
+	index, _ := c.seen()
+	return index
 }
 
 // Close closes idle connections. The client may still be used.

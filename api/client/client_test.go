@@ -117,6 +117,59 @@ func sameKey(t *testing.T, list []seen) {
 	}
 }
 
+// An index is sent with the epoch that it was seen in.
+func TestEpochOfWhatWasSeen(t *testing.T) {
+	type said struct {
+		epoch string
+		index uint64
+	}
+	var next said
+	var asked string
+	url, rec := serve(t, func(w http.ResponseWriter, r *http.Request, _ int) {
+		asked = r.Header.Get(wire.HeaderEpoch)
+		if asked != "" && asked != next.epoch && r.Method == http.MethodGet {
+			refuse(w, wire.CodeEpochChanged, "")
+			return
+		}
+		w.Header().Set(wire.HeaderEpoch, next.epoch)
+		reply(w, http.StatusOK, next.index, map[string]any{})
+	})
+	c := newClient(t, Options{Servers: []string{url}})
+	for i, step := range []struct {
+		says      said
+		write     bool
+		wantEpoch string // of the request
+		wantIndex string
+		wantErr   wire.Code
+	}{
+		{says: said{"a", 10}},
+		{says: said{"a", 12}, wantEpoch: "a", wantIndex: "10"},
+		// A restore: the write is of another epoch, and a read goes on from it.
+		{says: said{"b", 20}, write: true},
+		{says: said{"b", 20}, wantEpoch: "b", wantIndex: "20"},
+		// A recovery, heard of by a read: indexes may be lower.
+		{says: said{"c", 15}, wantEpoch: "b", wantIndex: "20", wantErr: wire.CodeEpochChanged},
+		{says: said{"c", 15}},
+		{says: said{"c", 16}, wantEpoch: "c", wantIndex: "15"},
+	} {
+		next = step.says
+		var err error
+		if step.write {
+			_, err = c.PutFleet(t.Context(), "edge", wire.FleetPut{})
+		} else {
+			_, err = c.GetFleet(t.Context(), "edge")
+		}
+		list := rec.all()
+		index := strings.Join(list[len(list)-1].query["min_index"], ",")
+		if CodeOf(err) != step.wantErr || asked != step.wantEpoch || index != step.wantIndex {
+			t.Errorf("step %d: %v, asked with epoch %q and index %q", i, err, asked, index)
+		}
+	}
+	if c.Index() != 16 {
+		t.Errorf("the index is %d", c.Index())
+	}
+}
+
 func TestReadsAskForWhatWasSeen(t *testing.T) {
 	var status, index atomic.Int64
 	status.Store(200)

@@ -11,7 +11,9 @@
 // and one of them may have been applied, the error is ErrOutcomeUnknown.
 //
 // A read asks for at least the state that the client has seen before
-// (min_index), so a client reads its own writes from any node.
+// (min_index), so a client reads its own writes from any node, and names the
+// epoch that it saw. After a restore or a recovery one read fails as
+// wire.CodeEpochChanged: what the client knows may be undone. It then begins anew.
 //
 // The package starts no goroutines; a Client may be used from any number of
 // them. It must never decide by the text of an answer, only by status and code.

@@ -96,7 +96,8 @@ func (s *session) build(ctx context.Context, server string, r *request) (*http.R
 		body = onlyReader{bytes.NewReader(r.body)}
 	}
 	target := server + r.path
-	if query := s.queryFor(r); len(query) > 0 {
+	query, epoch := s.queryFor(r)
+	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
@@ -114,6 +115,9 @@ func (s *session) build(ctx context.Context, server string, r *request) (*http.R
 	if r.key != "" {
 		req.Header.Set(wire.HeaderIdempotencyKey, r.key)
 	}
+	if epoch != "" {
+		req.Header.Set(wire.HeaderEpoch, epoch)
+	}
 	if s.token != "" {
 		req.Header.Set("Authorization", "Bearer "+s.token)
 	}
@@ -124,34 +128,53 @@ func (s *session) build(ctx context.Context, server string, r *request) (*http.R
 }
 
 // queryFor returns the parameters of an attempt: a read asks for a state that
-// is not older than what was seen.
-func (s *session) queryFor(r *request) url.Values {
+// is not older than what was seen, and of the same epoch.
+func (s *session) queryFor(r *request) (query url.Values, epoch string) {
 	if r.method != http.MethodGet || r.stateless {
-		return r.query
+		return r.query, ""
 	}
-	query := maps.Clone(r.query)
+	query = maps.Clone(r.query)
 	if query == nil {
 		query = url.Values{}
 	}
 	if s.strong {
 		query.Set("consistency", "strong")
-	} else if index := s.index.Load(); index > 0 {
+		return query, ""
+	}
+	index, epoch := s.seen()
+	if index > 0 {
 		query.Set("min_index", strconv.FormatUint(index, 10))
 	}
-	return query
+	return query, epoch
 }
 
-// saw remembers the index of an answer.
+// seen returns the highest index of the epoch that answers are from.
+func (s *session) seen() (index uint64, epoch string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index, s.epoch
+}
+
+// saw remembers the index of an answer, and the epoch that it is of. What is
+// below the highest one tells nothing: a node may lag behind a restore.
 func (s *session) saw(h http.Header) {
 	index, err := strconv.ParseUint(h.Get(wire.HeaderIndex), 10, 64)
-	if err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || index < s.index {
 		return
 	}
-	for old := s.index.Load(); index > old; old = s.index.Load() {
-		if s.index.CompareAndSwap(old, index) {
-			return
-		}
+	s.index = index
+	if epoch := h.Get(wire.HeaderEpoch); epoch != "" {
+		s.epoch = epoch
 	}
+}
+
+// forget begins anew: nothing that was seen can be compared with what comes.
+func (s *session) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index, s.epoch = 0, ""
 }
 
 // pathOf joins and escapes the segments of a path below the API's prefix.

@@ -169,7 +169,7 @@ func (s *session) try(ctx context.Context, server string, r *request, out any) e
 	if answer.StatusCode/100 != 2 && (!r.once || strings.HasPrefix(answer.Header.Get("Content-Type"), wire.MediaProblem)) {
 		e := answerError(server, answer, body)
 		if e.Code == wire.CodeEpochChanged {
-			s.index.Store(0) // indexes of the old epoch mean nothing in the new one
+			s.forget()
 		}
 		return e
 	}

@@ -4,6 +4,10 @@ package wire
 const (
 	// HeaderIndex is on every answer: the log index that it reflects.
 	HeaderIndex = "Ecp-Index"
+	// HeaderEpoch is beside it: the history that the index belongs to. A restore
+	// and a recovery begin another one, and indexes of two epochs cannot be
+	// compared. A read that is sent with one is answered from that epoch or not at all.
+	HeaderEpoch = "Ecp-Epoch"
 	// HeaderIdempotencyKey makes a retried write apply once.
 	HeaderIdempotencyKey = "Idempotency-Key"
 	// HeaderReplayed is "true" on the remembered answer to a repeated write.
@@ -11,11 +15,10 @@ const (
 	// HeaderRequestID is echoed, and made up when absent.
 	HeaderRequestID = "X-Request-Id"
 
-	// HeaderDigest (RFC 9530), HeaderCluster, HeaderEpoch and HeaderTerm say what
-	// a backup is.
+	// HeaderDigest (RFC 9530), HeaderCluster and HeaderTerm say, with HeaderEpoch,
+	// what a backup is.
 	HeaderDigest  = "Repr-Digest"
 	HeaderCluster = "Ecp-Cluster"
-	HeaderEpoch   = "Ecp-Epoch"
 	HeaderTerm    = "Ecp-Term"
 
 	// MediaJSON is what the API speaks.

@@ -825,6 +825,10 @@ type NodeInfo struct {
 	SupportedLevel uint32 `protobuf:"varint,40,opt,name=supported_level,json=supportedLevel,proto3" json:"supported_level,omitempty"`
 	// It takes no part in Raft: its disk failed or hangs.
 	OutOfRaft bool `protobuf:"varint,33,opt,name=out_of_raft,json=outOfRaft,proto3" json:"out_of_raft,omitempty"`
+	// Its disk has no room for more than the reserve of its log.
+	DiskFull bool `protobuf:"varint,34,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"`
+	// Its newest snapshot cannot be read: it could not bring up a follower.
+	SnapshotUnreadable bool `protobuf:"varint,35,opt,name=snapshot_unreadable,json=snapshotUnreadable,proto3" json:"snapshot_unreadable,omitempty"`
 	// From the leader only: the server ids of the committed configuration, and
 	// what it is about to change in it or waits for.
 	Members []string `protobuf:"bytes,31,rep,name=members,proto3" json:"members,omitempty"`
@@ -1036,6 +1040,20 @@ func (x *NodeInfo) GetSupportedLevel() uint32 {
 func (x *NodeInfo) GetOutOfRaft() bool {
 	if x != nil {
 		return x.OutOfRaft
+	}
+	return false
+}
+
+func (x *NodeInfo) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
+}
+
+func (x *NodeInfo) GetSnapshotUnreadable() bool {
+	if x != nil {
+		return x.SnapshotUnreadable
 	}
 	return false
 }
@@ -2008,7 +2026,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fProbeRequest\"\x96\x06\n" +
+	"\fProbeRequest\"\xe4\x06\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -2042,7 +2060,9 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"recoveries\x18\x1e \x03(\tR\n" +
 	"recoveries\x12'\n" +
 	"\x0fsupported_level\x18( \x01(\rR\x0esupportedLevel\x12\x1e\n" +
-	"\vout_of_raft\x18! \x01(\bR\toutOfRaft\x12\x18\n" +
+	"\vout_of_raft\x18! \x01(\bR\toutOfRaft\x12\x1b\n" +
+	"\tdisk_full\x18\" \x01(\bR\bdiskFull\x12/\n" +
+	"\x13snapshot_unreadable\x18# \x01(\bR\x12snapshotUnreadable\x12\x18\n" +
 	"\amembers\x18\x1f \x03(\tR\amembers\x12\x12\n" +
 	"\x04plan\x18  \x01(\tR\x04plan\x120\n" +
 	"\x06backup\x182 \x01(\v2\x18.ecp.fsm.v1.BackupReportR\x06backup\"C\n" +

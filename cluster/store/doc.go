@@ -4,7 +4,8 @@
 // not match is never handed out: the store reports it and the node stops. The
 // log clears itself when a snapshot is installed. Term and vote live in a file
 // of their own, preallocated, so that an election never needs new disk space;
-// the two halves of a vote are written in one transaction.
+// the two halves of a vote are written in one transaction. The log's file has a
+// reserve, which is given up for entries that find no room on the disk.
 //
 // A snapshot is read back when it was written. Restore picks the one to start
 // from, and refuses to go back behind what the log makes up for.

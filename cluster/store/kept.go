@@ -29,6 +29,8 @@ const (
 	snapshotMeta = "meta.json"
 	snapshotBody = "state.bin"
 	snapshotSum  = "meta.sum"
+	// tmpSuffix is behind the name of a snapshot that is being written.
+	tmpSuffix = ".tmp"
 )
 
 // Kept is a snapshot on disk. Without readable metadata it has the index and
@@ -68,7 +70,7 @@ func listKept(dir string) ([]*Kept, error) {
 	var out []*Kept
 	for _, e := range entries {
 		k := readKept(dir, e.Name())
-		if e.IsDir() && !strings.HasSuffix(e.Name(), ".tmp") && k.Index > 0 {
+		if e.IsDir() && !strings.HasSuffix(e.Name(), tmpSuffix) && k.Index > 0 {
 			out = append(out, k)
 		}
 	}

@@ -42,6 +42,8 @@ type Log struct {
 	store raft.LogStore
 	path  string
 	watch *Watch
+	// reserve is given up for entries that find no room.
+	reserve *reserve
 	// damaged is told of the first damaged entry, from the reader's goroutine.
 	damaged func(error)
 	// staged is the commit index that goes into the next entries; Raft's main
@@ -56,7 +58,7 @@ var (
 
 // NewLog wraps store, whose file is path.
 func NewLog(store raft.LogStore, path string, watch *Watch, damaged func(error)) *Log {
-	return &Log{store: store, path: path, watch: watch, damaged: damaged}
+	return &Log{store: store, path: path, watch: watch, reserve: &reserve{}, damaged: damaged}
 }
 
 // IsMonotonic implements raft.MonotonicLogStore: Raft clears the whole log when
@@ -143,7 +145,13 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 		c.Extensions = head
 		summed[i] = &c
 	}
-	return l.watch.write(func() error { return l.store.StoreLogs(summed) })
+	store := func() error { return l.store.StoreLogs(summed) }
+	err := l.watch.write(store)
+	if IsFull(err) && l.reserve.release() {
+		err = l.watch.write(store)
+	}
+	l.watch.appended(err)
+	return err
 }
 
 // DeleteRange implements raft.LogStore.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -53,6 +54,10 @@ type Options struct {
 	Slow func(raft.LogStore) raft.LogStore
 	// Files opens what keeps log and vote in dir; nil: two bolt files.
 	Files Files
+	// Reserve is how many bytes are kept for appends to a full disk; 0: 8 MiB.
+	Reserve int
+	// Free tells, instead of the disk, how much of it is free; tests fill disks by it.
+	Free func(dir string) (bytes uint64, ok bool)
 }
 
 // Files opens what the stores are kept in, and says how to close it.
@@ -75,6 +80,7 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 	}
 	s.closer = closer
 	s.Stable = NewStable(stable, s.Watch)
+	room, keeps := below.(keeper)
 	if o.Slow != nil {
 		below = o.Slow(below)
 	}
@@ -88,6 +94,11 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 		return nil, fmt.Errorf("cache %s: %w", logPath, err)
 	}
 	s.log, s.Log = log, tracked{cache, log}
+	if keeps {
+		if log.reserve, err = s.openReserve(dir, room); err != nil {
+			return nil, err
+		}
+	}
 	if s.snapshots, err = openSnapshots(dir, o.Log); err != nil {
 		return nil, err
 	}
@@ -115,6 +126,22 @@ func bolts(dir string) (_ raft.LogStore, _ raft.StableStore, _ func() error, err
 		return nil, nil, nil, errors.Join(err, logs.Close())
 	}
 	return logs, stable, func() error { return errors.Join(logs.Close(), stable.Close()) }, nil
+}
+
+// openReserve looks for the reserve in the log's file and makes it when there is
+// room: a full disk keeps nobody from starting.
+func (s *Stores) openReserve(dir string, file keeper) (*reserve, error) {
+	free := s.options.Free
+	if free == nil {
+		free = Free
+	}
+	r := &reserve{
+		file: file, bytes: cmp.Or(s.options.Reserve, defaultReserve), free: func() (uint64, bool) { return free(dir) },
+	}
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	return r, r.fill(s.Watch)
 }
 
 // ErrInUse is the error of files that another process has open.

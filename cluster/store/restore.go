@@ -35,6 +35,7 @@ func (s *Stores) Restore() (*fsm.State, error) {
 			return nil, fmt.Errorf("%s: %w", k.Path, k.Err)
 		}
 		if k.Err == nil {
+			s.snapshots.holds(k)
 			return st, s.follow(k)
 		}
 		if newest == nil {

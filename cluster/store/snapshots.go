@@ -19,7 +19,8 @@ import (
 // names inside of the snapshot's own directory. Lost after the log was cut,
 // they would leave a gap between the snapshot before and the log. Nor does it
 // look at what it has written; here a snapshot that does not read back fails,
-// and is removed, before anything relies on it.
+// and is removed, before anything relies on it. And it leaves behind what it had
+// no room to finish, so that a full disk would never get better.
 type snapshots struct {
 	*raft.FileSnapshotStore
 	dir string
@@ -27,6 +28,10 @@ type snapshots struct {
 	mu sync.Mutex
 	// damaged ones were found at the start; Raft does not hear of them.
 	damaged map[string]bool
+	// newest is the last one that was read whole.
+	newest *Kept
+	// unreadable says why that can no longer be handed to a follower.
+	unreadable error
 }
 
 func openSnapshots(dir string, log hclog.Logger) (*snapshots, error) {
@@ -35,15 +40,30 @@ func openSnapshots(dir string, log hclog.Logger) (*snapshots, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
 	}
-	return &snapshots{FileSnapshotStore: s, dir: filepath.Join(dir, snapshotDir), damaged: map[string]bool{}}, nil
+	out := &snapshots{FileSnapshotStore: s, dir: filepath.Join(dir, snapshotDir), damaged: map[string]bool{}}
+	return out, out.sweep("*")
+}
+
+// sweep removes unfinished snapshots whose names match; nobody writes them.
+func (s *snapshots) sweep(pattern string) error {
+	unfinished, err := filepath.Glob(filepath.Join(s.dir, pattern+tmpSuffix))
+	for _, dir := range unfinished {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("remove unfinished snapshots: %w", err)
+	}
+	return nil
 }
 
 // List implements raft.SnapshotStore.
 func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	all, err := s.FileSnapshotStore.List()
 	if err != nil {
+		s.note(err)
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
+	s.missing(all)
 	out := make([]*raft.SnapshotMeta, 0, len(all))
 	for _, meta := range all {
 		if !s.isDamaged(meta.ID) {
@@ -70,9 +90,9 @@ func (s *snapshots) hide(id string) {
 func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration, configurationIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
 	file, err := s.FileSnapshotStore.Create(version, index, term, configuration, configurationIndex, trans)
 	if err != nil {
-		return nil, fmt.Errorf("create snapshot: %w", err)
+		return nil, errors.Join(fmt.Errorf("create snapshot: %w", err), s.sweep(fmt.Sprintf("%d-%d-*", term, index)))
 	}
-	if err := SyncDir(filepath.Join(s.dir, file.ID()+".tmp")); err != nil {
+	if err := SyncDir(filepath.Join(s.dir, file.ID()+tmpSuffix)); err != nil {
 		_ = file.Cancel() // the first error counts
 		return nil, err
 	}
@@ -95,9 +115,14 @@ func (k *sink) Close() error {
 	k.closed = true
 	if k.err = k.SnapshotSink.Close(); k.err == nil {
 		k.err = k.store.verify(k.ID())
+	} else {
+		k.err = errors.Join(k.err, k.store.sweep(k.ID()))
 	}
 	return k.err
 }
+
+// Cancel implements raft.SnapshotSink.
+func (k *sink) Cancel() error { return errors.Join(k.SnapshotSink.Cancel(), k.store.sweep(k.ID())) }
 
 // verify reads a new snapshot back: it goes, or those that it replaces.
 func (s *snapshots) verify(id string) error {
@@ -110,6 +135,7 @@ func (s *snapshots) verify(id string) error {
 		err := fmt.Errorf("the snapshot that was just written does not hold: %w", k.Err)
 		return errors.Join(err, os.RemoveAll(k.Path), SyncDir(s.dir))
 	}
+	s.holds(k)
 	return s.reap(id)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -116,6 +117,51 @@ func TestSnapshotThatDoesNotHoldIsRemoved(t *testing.T) {
 		t.Errorf("%v is left of %s, %s", got, three, two)
 	}
 }
+
+// What there was no room to finish must not fill the disk for ever.
+func TestUnfinishedSnapshotsAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	one := take(t, s, 5)
+	for name, end := range map[string]func(k *sink, tmp string) error{
+		"no room for the metadata": func(k *sink, tmp string) error {
+			meta := filepath.Join(tmp, snapshotMeta)
+			return errors.Join(os.Remove(meta), os.Symlink("/dev/full", meta), k.Close())
+		},
+		"no room for the state": func(k *sink, _ string) error {
+			k.SnapshotSink = stuck{k.SnapshotSink}
+			return k.Cancel()
+		},
+	} {
+		k := create(t, s, 20).(*sink)
+		tmp := filepath.Join(dir, snapshotDir, k.ID()+tmpSuffix)
+		if _, err := os.Stat(tmp); err != nil {
+			t.Fatal(err)
+		}
+		if err := end(k, tmp); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(tmp); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: it is still there: %v", name, err)
+		}
+	}
+	left := create(t, s, 20) // by a crash
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if _, err := os.Stat(filepath.Join(dir, snapshotDir, left.ID()+tmpSuffix)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after a crash it is still there: %v", err)
+	}
+	if got := ids(t, s); len(got) != 1 || got[0] != one {
+		t.Errorf("%v is left of %s", got, one)
+	}
+}
+
+// stuck cannot write the rest of its buffer, and leaves its files then.
+type stuck struct{ raft.SnapshotSink }
+
+func (stuck) Cancel() error { return syscall.ENOSPC }
 
 // later does something behind the end of a snapshot.
 type later struct {

@@ -3,8 +3,9 @@ package store
 import (
 	"errors"
 	"sync"
-	"syscall"
 	"time"
+
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Watch knows how long the present write has been going on, and whether the
@@ -14,7 +15,7 @@ type Watch struct {
 	began  map[uint64]time.Time
 	next   uint64
 	failed error
-	// full: the last write found no room. Nothing of it is in the file.
+	// full: the last append found no room. Nothing of it is in the file.
 	full bool
 	// released is closed when the node has left Raft.
 	released chan struct{}
@@ -47,8 +48,9 @@ func (w *Watch) Hanging() time.Duration {
 	return longest
 }
 
-// Failed returns the error after which nothing is written any more: an I/O
-// error of a sync says that what was written before may be gone.
+// Failed returns the error after which nothing is written any more: one of a
+// sync says that what was written before may be gone. Bolt tells some of them in
+// words only, so that every error counts that is not about room.
 func (w *Watch) Failed() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -59,11 +61,17 @@ func (w *Watch) Failed() error {
 // entries are certainly in no log.
 var ErrFull = errors.New("there is no room on the disk of the Raft log")
 
-// Full reports whether the last write found no room.
+// Full reports whether the last append found no room, not even in the reserve.
 func (w *Watch) Full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.full
+}
+
+func (w *Watch) appended(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.full = IsFull(err)
 }
 
 // Written returns the number of writes that ended and the time they took.
@@ -93,9 +101,8 @@ func (w *Watch) write(do func() error) error {
 	delete(w.began, id)
 	w.count++
 	w.total += time.Since(began)
-	if errors.Is(err, syscall.EIO) {
+	if err != nil && !IsFull(err) && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		w.failed = err
 	}
-	w.full = errors.Is(err, syscall.ENOSPC)
 	return err
 }

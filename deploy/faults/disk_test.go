@@ -9,41 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// fillDisk leaves a node no block of its disk for a while.
-func fillDisk(c *cluster, i int, hold time.Duration, _ *rand.Rand) error {
-	ballast := filepath.Join(c.disk(i), "ballast")
-	f, err := os.Create(ballast)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	size := int64(0)
-	for _, grain := range []int64{1 << 20, 64 << 10, 4 << 10} {
-		for ; err == nil; size += grain {
-			err = unix.Fallocate(int(f.Fd()), 0, size, grain)
-		}
-		if !errors.Is(err, unix.ENOSPC) {
-			return errors.Join(fmt.Errorf("fill the disk: %w", err), os.Remove(ballast))
-		}
-		size, err = size-grain, nil
-	}
-	time.Sleep(hold + time.Second)
-	alive := c.runs(i)
-	if err := os.Remove(ballast); err != nil {
-		return err
-	}
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	if !alive {
-		return fmt.Errorf("the full disk has killed %s", nodeID(i))
-	}
-	return nil
-}
 
 // flipBits changes a letter of what a stopped node has in its log. It must
 // not start, and come back as a new one once its data are moved aside.

@@ -49,6 +49,9 @@ func outside() (code int, err error) {
 	if err := local.FetchPostgres(ctx); err != nil {
 		return 1, err
 	}
+	if err := fetchStrace(ctx, os.Stderr); err != nil {
+		return 1, err
+	}
 	cmd := exec.Command(os.Args[0], os.Args[1:]...)
 	cmd.Env = append(os.Environ(), binEnv+"="+bin)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -73,7 +76,7 @@ func apart() *syscall.SysProcAttr {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
-		attr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN}
+		attr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE}
 	}
 	return attr
 }

@@ -35,6 +35,9 @@ func nodeFaults() []fault {
 		{"flapping", flap},
 		{"all apart", allApart},
 		{"full disk", fillDisk},
+		{"all disks full", fillAll},
+		{"slow fsync", slowDisk},
+		{"failing fsync", brokenDisk},
 		{"flipped bits", flipBits},
 		{"truncated file", truncate},
 	}
