@@ -25,6 +25,9 @@ type Deps struct {
 	// History reads the archive; nil without one: history then comes from
 	// the events that the state still holds.
 	History History
+	// Past reads the archive's events in their order, for streams that begin
+	// before what the state still holds; nil without an archive.
+	Past Past
 	// Archive says in a word how the archive does ("ok", "lagging", "down"),
 	// and why; nil without one: "off".
 	Archive func() (state, reason string)
@@ -113,4 +116,14 @@ type HistoryPage struct {
 	Events []wire.Event
 	// Next is opaque, empty on the last page.
 	Next string
+}
+
+// Past reads past events in the order in which they were committed.
+type Past interface {
+	// EventsAfter returns up to limit events of a tenant above a tenant_seq, those
+	// of the cluster itself for "" above a seq. None: there are none.
+	EventsAfter(ctx context.Context, tenant string, number uint64, limit int) ([]wire.Event, error)
+	// NumberAt returns the number, as above, of the last event of the log entries
+	// up to an index; 0 when there is none.
+	NumberAt(ctx context.Context, tenant string, index uint64) (uint64, error)
 }
