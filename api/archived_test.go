@@ -52,15 +52,25 @@ func (a *archived) store(t *testing.T, l *ledger) {
 }
 
 func (a *archived) EventsAfter(_ context.Context, tenant string, number uint64, limit int) ([]wire.Event, error) {
+	return a.after(func(ev wire.Event) bool { return ev.Tenant == tenant && ev.TenantSeq > number && ev.TenantSeq != a.lost }, limit)
+}
+
+func (a *archived) OwnEventsAfter(_ context.Context, seq uint64, limit int) ([]wire.Event, uint64, error) {
+	events, err := a.after(func(ev wire.Event) bool { return ev.Tenant == "" && ev.Seq > seq }, limit)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.events) == 0 {
+		return nil, 0, err
+	}
+	return events, a.events[len(a.events)-1].Seq, err
+}
+
+func (a *archived) after(selects func(wire.Event) bool, limit int) ([]wire.Event, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var out []wire.Event
 	for _, ev := range a.events {
-		n := ev.TenantSeq
-		if tenant == "" {
-			n = ev.Seq
-		}
-		if ev.Tenant == tenant && n > number && n != a.lost && len(out) < limit {
+		if selects(ev) && len(out) < limit {
 			out = append(out, ev)
 		}
 	}

@@ -120,9 +120,11 @@ type HistoryPage struct {
 
 // Past reads past events in the order in which they were committed.
 type Past interface {
-	// EventsAfter returns up to limit events of a tenant above a tenant_seq, those
-	// of the cluster itself for "" above a seq. None: there are none.
+	// EventsAfter returns up to limit events of a tenant above a tenant_seq.
 	EventsAfter(ctx context.Context, tenant string, number uint64, limit int) ([]wire.Event, error)
+	// OwnEventsAfter returns those of the cluster itself above a seq, and the
+	// sequence up to which nothing is missing behind that.
+	OwnEventsAfter(ctx context.Context, seq uint64, limit int) (events []wire.Event, through uint64, err error)
 	// NumberAt returns the number, as above, of the last event of the log entries
 	// up to an index; 0 when there is none.
 	NumberAt(ctx context.Context, tenant string, index uint64) (uint64, error)

@@ -92,28 +92,38 @@ func (st *stream) readPast(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	page, err := st.s.deps.Past.EventsAfter(ctx, st.tenant, at, catchUpPage)
+	page, through, err := st.pastPage(ctx, at)
 	if err != nil {
 		return st.s.archiveRefusal(st.c, err)
 	}
-	if st.past = joined(page, at, oldest); len(st.past) > 0 {
-		return nil
+	before := slices.IndexFunc(page, func(ev wire.Event) bool { return numberOf(ev) > through || numberOf(ev) >= oldest })
+	if before < 0 {
+		before = len(page)
 	}
-	if len(page) > 0 {
+	switch st.past = page[:before]; {
+	case before > 0:
+		return nil
+	case through+1 >= oldest:
+		st.reader.Seek(oldest - 1) // of what is in between nothing is for this stream
+		st.past = nil
+		return nil
+	case len(page) > 0:
 		oldest = min(oldest, numberOf(page[0]))
 	}
 	return gone(oldest)
 }
 
-// joined returns the events of a page that follow a number without a hole and that
-// memory does not have.
-func joined(page []wire.Event, at, oldest uint64) []wire.Event {
-	for i, ev := range page {
-		if hole := ev.Tenant != "" && ev.TenantSeq != at+1+uint64(i); hole || numberOf(ev) >= oldest {
-			return page[:i]
-		}
+// pastPage returns a page of the archive, and the number up to which nothing is
+// missing in it.
+func (st *stream) pastPage(ctx context.Context, at uint64) (page []wire.Event, through uint64, err error) {
+	if st.tenant == "" {
+		return st.s.deps.Past.OwnEventsAfter(ctx, at, catchUpPage)
 	}
-	return page
+	page, err = st.s.deps.Past.EventsAfter(ctx, st.tenant, at, catchUpPage)
+	for through = at; len(page) > int(through-at) && page[through-at].TenantSeq == through+1; { // they have no holes
+		through++
+	}
+	return page, through, err
 }
 
 func numberOf(ev wire.Event) uint64 {

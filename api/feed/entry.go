@@ -48,7 +48,13 @@ func (f *feed) reset(st *fsm.State) {
 	f.dropped = st.TenantSeq(f.tenant)
 }
 
-func (f *feed) add(ev *fsmpb.Event) { f.window = append(f.window, &Entry{Event: ev}) }
+func (f *feed) add(ev *fsmpb.Event) {
+	if len(f.window) == 0 {
+		// reset took the numbers from a state that has this event.
+		f.dropped = min(f.dropped, number(ev)-1)
+	}
+	f.window = append(f.window, &Entry{Event: ev})
+}
 
 // drop takes the oldest event away.
 func (f *feed) drop() {

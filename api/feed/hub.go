@@ -143,11 +143,7 @@ func (h *Hub) rebuild() {
 		f.reset(h.st)
 	}
 	for ev := range h.st.Events(0) {
-		f := h.feed(ev.Tenant)
-		if len(f.window) == 0 && ev.Tenant != "" {
-			f.dropped = number(ev) - 1
-		}
-		f.add(ev)
+		h.feed(ev.Tenant).add(ev)
 	}
 	for _, f := range h.feeds {
 		f.wake()
