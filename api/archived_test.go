@@ -52,7 +52,9 @@ func (a *archived) store(t *testing.T, l *ledger) {
 }
 
 func (a *archived) EventsAfter(_ context.Context, tenant string, number uint64, limit int) ([]wire.Event, error) {
-	return a.after(func(ev wire.Event) bool { return ev.Tenant == tenant && ev.TenantSeq > number && ev.TenantSeq != a.lost }, limit)
+	return a.after(func(ev wire.Event) bool {
+		return ev.Tenant == tenant && ev.TenantSeq > number && ev.TenantSeq != a.lost
+	}, limit)
 }
 
 func (a *archived) OwnEventsAfter(_ context.Context, seq uint64, limit int) ([]wire.Event, uint64, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/org/envoy-control-plane/archive"
 	"github.com/org/envoy-control-plane/deploy/local"
+	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
@@ -75,6 +76,7 @@ func TestOwnEventsInOrder(t *testing.T) {
 	t.Parallel()
 	dsn, l := local.TestDatabase(t), newLog(t, "c", "e")
 	w := l.start(dsn, 1)
+	l.do(&fsmpb.Command{Op: &fsmpb.Command_RaiseLevel{RaiseLevel: &fsmpb.RaiseLevel{Level: fsm.SupportedLevel}}})
 	for range 3 {
 		l.putFleet("default", "edge", "ann")
 		l.do(&fsmpb.Command{Op: &fsmpb.Command_SetReadOnly{SetReadOnly: &fsmpb.SetReadOnly{ReadOnly: true}}})

@@ -106,7 +106,8 @@ func (s *eventStream) take(server string, answer *http.Response) error {
 	silence := time.AfterFunc(maxSilence, func() { _ = answer.Body.Close() })
 	defer silence.Stop()
 	lines := bufio.NewReader(answer.Body)
-	var data, kind string
+	// An id counts once its event is whole: the connection may break before.
+	var id, data, kind string
 	for s.cut = nil; ; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
@@ -118,7 +119,7 @@ func (s *eventStream) take(server string, answer *http.Response) error {
 		silence.Reset(maxSilence)
 		switch field, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ": "); field {
 		case "id":
-			s.last = value
+			id = value
 		case "event":
 			kind = value
 		case "data":
@@ -133,7 +134,8 @@ func (s *eventStream) take(server string, answer *http.Response) error {
 			if data != "" && !s.hand(data) {
 				return nil
 			}
-			data, kind = "", ""
+			s.last = cmp.Or(id, s.last)
+			id, data, kind = "", "", ""
 		}
 	}
 }

@@ -121,7 +121,7 @@ func TestEventsEnd(t *testing.T) {
 		t.Errorf("once: %d events, %v", len(got), err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	waiting := &streamer{last: 9, share: 9, end: func(http.ResponseWriter) { cancel(); <-ctx.Done() }}
+	waiting := &streamer{last: 9, share: 9, end: func(http.ResponseWriter) { <-ctx.Done() }}
 	c = streamers(t, waiting)
 	var kinds []string
 	for ev, err := range c.Events(ctx, client.EventQuery{Since: "8"}) {
@@ -130,6 +130,7 @@ func TestEventsEnd(t *testing.T) {
 			continue
 		}
 		kinds = append(kinds, strconv.FormatUint(ev.TenantSeq, 10))
+		cancel()
 	}
 	if !slices.Equal(kinds, []string{"9", "true"}) {
 		t.Errorf("given up: %v", kinds)
