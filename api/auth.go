@@ -2,6 +2,8 @@ package api
 
 import (
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
 )
@@ -27,6 +29,8 @@ type Subject struct {
 	// Tenant is the only one that the subject sees, "*" for all.
 	Tenant string
 	Role   Role
+	// Expires is when the subject is believed no longer; zero: never.
+	Expires time.Time
 }
 
 // Sees reports whether a tenant is the subject's to see.
@@ -48,26 +52,49 @@ func (anonymous) Authenticate(*http.Request) (Subject, error) {
 }
 
 // admit authenticates the caller and decides by the route's permission. It is
-// the only place that does.
+// the only place that does, but for the event socket, whose tenant is in the query.
 func (s *Server) admit(c *call) (Subject, error) {
 	if c.route.Permission == PermNone {
 		return Subject{}, nil
+	}
+	if c.route.Kind == KindStream {
+		takeProtocolToken(c.r)
 	}
 	subject, err := s.auth.Authenticate(c.r)
 	if err != nil {
 		return Subject{}, refuse(wire.CodeUnauthenticated, "%v", err)
 	}
-	if need := c.route.Permission.role(); subject.Role < need {
-		return subject, refuse(wire.CodeForbidden, "%s needs the role %s", c.route.Operation, need)
-	}
 	tenant, scoped := c.params["tenant"]
-	if scoped && !subject.Sees(tenant) {
-		return subject, refuse(wire.CodeForbidden, "the token is not for tenant %q", tenant)
+	return subject, subject.may(c.route.Operation, c.route.Permission, tenant, scoped)
+}
+
+// may refuses what a permission does not give the subject, in a tenant if it is
+// about one.
+func (s Subject) may(operation string, p Permission, tenant string, scoped bool) error {
+	switch need := p.role(); {
+	case s.Role < need:
+		return refuse(wire.CodeForbidden, "%s needs the role %s", operation, need)
+	case scoped && !s.Sees(tenant):
+		return refuse(wire.CodeForbidden, "the token is not for tenant %q", tenant)
+	case p >= PermTenants && s.Tenant != anyTenant:
+		return refuse(wire.CodeForbidden, "%s needs a token for all tenants", operation)
 	}
-	if c.route.Permission >= PermTenants && subject.Tenant != anyTenant {
-		return subject, refuse(wire.CodeForbidden, "%s needs a token for all tenants", c.route.Operation)
+	return nil
+}
+
+// takeProtocolToken makes a bearer token that came as a WebSocket subprotocol,
+// for want of a header that browsers could set, one of the Authorization header.
+func takeProtocolToken(r *http.Request) {
+	if r.Header.Get("Authorization") != "" {
+		return
 	}
-	return subject, nil
+	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for offer := range strings.SplitSeq(line, ",") {
+			if token, ok := strings.CutPrefix(strings.TrimSpace(offer), wire.BearerProtocol); ok {
+				r.Header.Set("Authorization", "Bearer "+token)
+			}
+		}
+	}
 }
 
 // role returns the least role that a permission needs.

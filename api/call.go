@@ -41,6 +41,8 @@ type answer struct {
 	body   any
 	raw    []byte
 	stream func(io.Writer) error
+	// takeOver, when set, does all of the answering and returns the status.
+	takeOver func(http.ResponseWriter) int
 }
 
 // reflect notes the state that the answer is from.
@@ -60,7 +62,7 @@ func (c *call) parseQuery() error {
 		if !slices.Contains(c.route.Query, name) {
 			return refuseParameter(name, "%s takes %v", c.route.Operation, c.route.Query)
 		}
-		if len(values) > 1 {
+		if len(values) > 1 && !c.route.repeats(name) {
 			return refuseParameter(name, "it may be given once")
 		}
 	}

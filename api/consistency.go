@@ -61,18 +61,24 @@ func (s *Server) stateFor(c *call) (*fsm.State, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+	st, err := s.reached(c.ctx, index)
+	return st, false, err
+}
+
+// reached returns a state that has reached an index.
+func (s *Server) reached(ctx context.Context, index uint64) (*fsm.State, error) {
 	st := s.deps.Cluster.State()
 	if st.Index() >= index {
-		return st, false, nil
+		return st, nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, maxIndexWait)
+	ctx, cancel := context.WithTimeout(ctx, maxIndexWait)
 	defer cancel()
-	st, err = s.deps.Cluster.WaitApplied(ctx, index)
+	st, err := s.deps.Cluster.WaitApplied(ctx, index)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, false, refuse(wire.CodeTimeout, "the node has not reached index %d yet, it is at %d",
+		return nil, refuse(wire.CodeTimeout, "the node has not reached index %d yet, it is at %d",
 			index, s.deps.Cluster.State().Index())
 	}
-	return st, false, err
+	return st, err
 }
 
 // sameEpoch refuses a read whose min_index is of another epoch than the state.

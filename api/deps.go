@@ -25,6 +25,9 @@ type Deps struct {
 	// History reads the archive; nil without one: history then comes from
 	// the events that the state still holds.
 	History History
+	// Past reads the archive's events in their order, for streams that begin
+	// before what the state still holds; nil without an archive.
+	Past Past
 	// Archive says in a word how the archive does ("ok", "lagging", "down"),
 	// and why; nil without one: "off".
 	Archive func() (state, reason string)
@@ -113,4 +116,16 @@ type HistoryPage struct {
 	Events []wire.Event
 	// Next is opaque, empty on the last page.
 	Next string
+}
+
+// Past reads past events in the order in which they were committed.
+type Past interface {
+	// EventsAfter returns up to limit events of a tenant above a tenant_seq.
+	EventsAfter(ctx context.Context, tenant string, number uint64, limit int) ([]wire.Event, error)
+	// OwnEventsAfter returns those of the cluster itself above a seq, and the
+	// sequence up to which nothing is missing behind that.
+	OwnEventsAfter(ctx context.Context, seq uint64, limit int) (events []wire.Event, through uint64, err error)
+	// NumberAt returns the number, as above, of the last event of the log entries
+	// up to an index; 0 when there is none.
+	NumberAt(ctx context.Context, tenant string, index uint64) (uint64, error)
 }

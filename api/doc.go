@@ -13,5 +13,6 @@
 // streams and the archive only through the interfaces in deps.go.
 //
 // Handlers run on net/http's goroutines; the package starts none but the one
-// that shuts the HTTP server down.
+// that shuts the HTTP server down, that of api/feed while events are streamed, and
+// a short one for each ping of a WebSocket.
 package api

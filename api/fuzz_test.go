@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/org/envoy-control-plane/api"
@@ -61,4 +62,24 @@ func demandProblem(t *testing.T, err error) {
 	if !errors.As(err, &p) || p.Status < 400 || p.Status > 499 || p.Detail == "" {
 		t.Fatalf("refused with %v", err)
 	}
+}
+
+// FuzzSpot: a place that is taken is written as one that is taken for the same.
+func FuzzSpot(f *testing.F) {
+	for _, seed := range []string{"0", "4711", "e1/4711", "a/b/1", "/1", "e/", "-1", "+1", "01", "9223372036854775807", "9223372036854775808", "é/1", " 1", "1\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		epoch, number, again, ok := api.ParseSpot(text)
+		if !ok {
+			return
+		}
+		if number > math.MaxInt64 {
+			t.Errorf("%q is number %d, which no database holds", text, number)
+		}
+		e, n, _, ok := api.ParseSpot(again)
+		if !ok || e != epoch || n != number {
+			t.Errorf("%q is %q and %d, its own form %q is %q and %d", text, epoch, number, again, e, n)
+		}
+	})
 }

@@ -41,11 +41,7 @@ func listHistory(s *Server, c *call, st *fsm.State) (any, error) {
 	}
 	page, err := s.deps.History.History(c.ctx, q)
 	if err != nil {
-		if fsm.CodeOf(err) == "" && c.ctx.Err() == nil {
-			s.log.Warn("archive does not answer", "request_id", c.id, "error", err)
-			err = refuse(wire.CodeArchiveUnavailable, "the archive does not answer")
-		}
-		return nil, err
+		return nil, s.archiveRefusal(c, err)
 	}
 	out := wire.History{Items: page.Events, Source: wire.SourceArchive}
 	if out.Items == nil {
@@ -55,6 +51,15 @@ func listHistory(s *Server, c *call, st *fsm.State) (any, error) {
 		out.Next = p.next(page.Next)
 	}
 	return out, nil
+}
+
+// archiveRefusal says why the archive has not answered.
+func (s *Server) archiveRefusal(c *call, err error) error {
+	if fsm.CodeOf(err) != "" || c.ctx.Err() != nil {
+		return err
+	}
+	s.log.Warn("archive does not answer", "request_id", c.id, "error", err)
+	return refuse(wire.CodeArchiveUnavailable, "the archive does not answer")
 }
 
 // recent answers from the events in the state.
@@ -92,6 +97,15 @@ func (q HistoryQuery) selects(ev *fsmpb.Event) bool {
 		(q.Kind == "" || fsm.EventKind(ev) == q.Kind) &&
 		(q.Since.IsZero() || !at.Before(q.Since)) &&
 		(q.Until.IsZero() || at.Before(q.Until))
+}
+
+// encodeEvent makes the JSON of an event in a stream: as history shows it.
+func encodeEvent(ev *fsmpb.Event) ([]byte, error) {
+	j, err := eventJSON(ev)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(j)
 }
 
 func eventJSON(ev *fsmpb.Event) (wire.Event, error) {

@@ -66,6 +66,9 @@ func (t *tokens) Authenticate(r *http.Request) (Subject, error) {
 
 func (c *Claims) subject() (Subject, error) {
 	s := Subject{Name: c.Subject, Tenant: c.Tenant}
+	if c.ExpiresAt != nil { // it is required to be there
+		s.Expires = c.ExpiresAt.Add(clockSkew)
+	}
 	for _, role := range []Role{RoleViewer, RoleOperator, RoleAdmin} {
 		if role.String() == c.Role {
 			s.Role = role

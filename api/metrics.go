@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/org/envoy-control-plane/api/feed"
 )
 
 // metrics of the API. Their names are those of the original plan.
@@ -17,11 +19,14 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	active   prometheus.Gauge
 
+	deliveries prometheus.Counter
+	cut        *prometheus.CounterVec
+
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, hub *feed.Hub) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "http_requests_total",
@@ -36,12 +41,28 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "http_connections_active",
 			Help: "Open client connections of the REST API.",
 		}),
+		deliveries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ecp_event_deliveries_total",
+			Help: "Events written to subscribers.",
+		}),
+		cut: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ecp_event_subscribers_cut_total",
+			Help: "Event streams that the node ended, by the code that it said.",
+		}, []string{"reason"}),
 		conns: map[net.Conn]struct{}{},
 	}
 	if reg == nil {
 		return m, nil
 	}
-	return m, errors.Join(reg.Register(m.requests), reg.Register(m.seconds), reg.Register(m.active))
+	subscribers := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ecp_event_subscribers",
+		Help: "Open event streams, server-sent events and WebSocket.",
+	}, func() float64 { return float64(hub.Readers()) })
+	var errs []error
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.active, m.deliveries, m.cut, subscribers} {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
 }
 
 // connState follows a connection from its first byte to its end.

@@ -83,7 +83,7 @@ func retryAfter(code wire.Code) string {
 	switch code {
 	case wire.CodeNoLeader, wire.CodeNotLeader, wire.CodeUnavailable, wire.CodeTimeout:
 		return "1"
-	case wire.CodeOutboxFull, wire.CodeReadOnly, wire.CodeArchiveUnavailable, wire.CodeStorageFull:
+	case wire.CodeOutboxFull, wire.CodeReadOnly, wire.CodeArchiveUnavailable, wire.CodeStorageFull, wire.CodeTooManyStreams:
 		return "5"
 	case wire.CodeSecretsDisabled: // until somebody gives it a key
 		return "60"

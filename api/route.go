@@ -36,6 +36,9 @@ const (
 	// KindLong may take as long as its body needs, and stays out of that
 	// histogram, too.
 	KindLong
+	// KindStream answers for as long as the client listens, and stays out of it,
+	// too.
+	KindStream
 )
 
 // Route is one row of the API.
@@ -65,7 +68,11 @@ const (
 	proxiesPath  = tenantPath + "/proxies"
 	proxyPath    = proxiesPath + "/{proxy}"
 	clusterPath  = wire.Prefix + "/cluster"
+	socketPath   = wire.Prefix + "/ws"
 )
+
+// repeats reports whether a query parameter may be given several times.
+func (r *Route) repeats(parameter string) bool { return r.Kind == KindStream && parameter == "kind" }
 
 // routes is the table of everything that the server answers.
 func routes() []Route { return append(tenantRoutes(), clusterRoutes()...) }
@@ -136,6 +143,8 @@ func tenantRoutes() []Route {
 			get, tenantPath + "/history", "listHistory", PermView, KindPlain,
 			with(listing, "fleet", "kind", "by", "since", "until"), read(listHistory),
 		},
+		{get, tenantPath + "/events", "streamEvents", PermView, KindStream, streaming("fleet"), (*Server).tenantEvents},
+		{get, socketPath, "openEventSocket", PermView, KindStream, streaming("fleet", "tenant"), (*Server).eventSocket},
 	}
 }
 
@@ -150,6 +159,7 @@ func clusterRoutes() []Route {
 			[]string{"dry_run", "from_cluster"},
 			(*Server).putSnapshot,
 		},
+		{get, clusterPath + "/events", "streamClusterEvents", PermCluster, KindStream, streaming(), (*Server).clusterEvents},
 		{get, clusterPath + "/read-only", "getReadOnly", PermView, KindPlain, reading, read(getReadOnly)},
 		{put, clusterPath + "/read-only", "putReadOnly", PermCluster, KindPlain, nil, (*Server).putReadOnly},
 		{post, clusterPath + "/finalize", "finalizeCluster", PermCluster, KindPlain, nil, (*Server).finalizeCluster},
@@ -166,6 +176,11 @@ func clusterRoutes() []Route {
 
 // readingState are the parameters of every read of state.
 func readingState() []string { return []string{"min_index", "consistency"} }
+
+// streaming are the parameters of every stream of events, and more.
+func streaming(more ...string) []string {
+	return with([]string{"since", "since_index", "kind", "follow"}, more...)
+}
 
 // with adds parameters to those of a kind of route.
 func with(base []string, more ...string) []string { return append(more, base...) }

@@ -56,6 +56,14 @@ func (c *call) bound(limit time.Duration) {
 	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(limit + writeSlack))
 }
 
+// unbound lifts the call's time limit: a stream bounds each of its writes.
+func (c *call) unbound() {
+	ctx, cancel := context.WithCancel(c.r.Context())
+	c.release()
+	c.ctx, c.cancel = ctx, cancel
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Time{}) // as in bound
+}
+
 func (c *call) release() {
 	if c.cancel != nil {
 		c.cancel()
@@ -79,7 +87,7 @@ func (s *Server) handle(c *call) (a *answer, err error) {
 	if err := c.parseQuery(); err != nil {
 		return nil, err
 	}
-	c.waits = c.route.Kind == KindLong || c.route.Kind == KindWait && c.query.Has("wait")
+	c.waits = c.route.Kind == KindLong || c.route.Kind == KindStream || c.route.Kind == KindWait && c.query.Has("wait")
 	if err := c.checkNames(); err != nil {
 		return nil, err
 	}
@@ -108,6 +116,9 @@ func (s *Server) write(c *call, a *answer, err error) int {
 	s.stamp(c)
 	if c.replayed {
 		header.Set(wire.HeaderReplayed, "true")
+	}
+	if a.takeOver != nil {
+		return a.takeOver(c.w)
 	}
 	if body != nil || a.stream != nil {
 		if header.Get("Content-Type") == "" {
@@ -152,12 +163,7 @@ func (s *Server) stamp(c *call) {
 // problem turns an error into the answer for it, and logs what is the node's
 // own fault.
 func (s *Server) problem(c *call, err error) *answer {
-	p := *problemOf(err)
-	p.RequestID = c.id
-	if p.Code == wire.CodeInternal {
-		s.log.Error("request failed", "method", c.r.Method, "path", c.r.URL.EscapedPath(),
-			"request_id", c.id, "error", err)
-	}
+	p := s.problemFor(c, err)
 	header := c.w.Header()
 	header.Set("Content-Type", wire.MediaProblem)
 	if after := retryAfter(p.Code); after != "" {
@@ -166,7 +172,18 @@ func (s *Server) problem(c *call, err error) *answer {
 	if p.Status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Bearer realm="envoy-control-plane"`)
 	}
-	return &answer{status: p.Status, body: &p}
+	return &answer{status: p.Status, body: p}
+}
+
+// problemFor returns the problem that a call's error is told as.
+func (s *Server) problemFor(c *call, err error) *wire.Problem {
+	p := *problemOf(err)
+	p.RequestID = c.id
+	if p.Code == wire.CodeInternal {
+		s.log.Error("request failed", "method", c.r.Method, "path", c.r.URL.EscapedPath(),
+			"request_id", c.id, "error", err)
+	}
+	return &p
 }
 
 // requestID takes over the client's request id, or makes one up.

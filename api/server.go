@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/gzhttp"
 
+	"github.com/org/envoy-control-plane/api/feed"
 	"github.com/org/envoy-control-plane/api/openapi"
 	"github.com/org/envoy-control-plane/api/wire"
 )
@@ -26,6 +28,12 @@ type Config struct {
 	// RequestLimit bounds the handling of a request; 30 s when zero. A wait
 	// adds to it.
 	RequestLimit time.Duration
+	// EventStreams bounds how many streams of events are open at a time; 20,000
+	// when zero.
+	EventStreams int
+	// EventPing is how often a stream shows that it is alive, 15 s when zero;
+	// EventWrite how long a client may take to read on, 10 s when zero.
+	EventPing, EventWrite time.Duration
 	// DefaultPoll is how often a wait looks again; 50 ms when zero.
 	DefaultPoll time.Duration
 }
@@ -41,6 +49,12 @@ type Server struct {
 	openapi []byte
 	http    *http.Server
 
+	hub *feed.Hub
+	// catchUps has room for the streams that may read the archive at a time.
+	catchUps chan struct{}
+	// sockets counts the connections that the HTTP server has given away.
+	sockets sync.WaitGroup
+
 	drain    sync.Once
 	draining chan struct{} // closed when a stop begins
 	stop     sync.Once
@@ -49,23 +63,24 @@ type Server struct {
 
 // New returns a Server. It listens nowhere and starts nothing.
 func New(cfg Config, deps Deps) (*Server, error) {
-	if cfg.RequestLimit == 0 {
-		cfg.RequestLimit = 30 * time.Second
-	}
-	if cfg.DefaultPoll == 0 {
-		cfg.DefaultPoll = 50 * time.Millisecond
-	}
+	cfg.RequestLimit = cmp.Or(cfg.RequestLimit, 30*time.Second)
+	cfg.DefaultPoll = cmp.Or(cfg.DefaultPoll, 50*time.Millisecond)
+	cfg.EventStreams = cmp.Or(cfg.EventStreams, 20_000)
+	cfg.EventPing = cmp.Or(cfg.EventPing, 15*time.Second)
+	cfg.EventWrite = cmp.Or(cfg.EventWrite, 10*time.Second)
 	doc, err := openapi.JSON()
 	if err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
 	}
-	m, err := newMetrics(deps.Registry)
+	hub := feed.New(deps.Cluster, encodeEvent, cfg.EventStreams)
+	m, err := newMetrics(deps.Registry, hub)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, log: deps.Log, auth: deps.Auth,
 		router: newRouter(routes()), metrics: m, openapi: doc, draining: make(chan struct{}), stopped: make(chan struct{}),
+		hub: hub, catchUps: make(chan struct{}, maxCatchUps),
 	}
 	if s.auth == nil {
 		s.auth = newAuthenticator(cfg.JWTSecret)
@@ -135,7 +150,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = s.http.Close() // the first error says it
 		return fmt.Errorf("shut the API down: %w", err)
 	}
-	return nil
+	closed := make(chan struct{})
+	go func() {
+		s.sockets.Wait()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close the event sockets: %w", ctx.Err())
+	}
 }
 
 func (s *Server) startDraining() { s.drain.Do(func() { close(s.draining) }) }

@@ -20,6 +20,16 @@ func EventKind(ev *fsmpb.Event) string {
 	return ""
 }
 
+// EventKinds lists the kinds of events that there are.
+func EventKinds() []string {
+	fields := (&fsmpb.Event{}).ProtoReflect().Descriptor().Oneofs().ByName("data").Fields()
+	kinds := make([]string, fields.Len())
+	for i := range kinds {
+		kinds[i] = string(fields.Get(i).Name())
+	}
+	return kinds
+}
+
 func eventField(ev *fsmpb.Event) protoreflect.FieldDescriptor {
 	m := ev.ProtoReflect()
 	return m.WhichOneof(m.Descriptor().Oneofs().ByName("data"))

@@ -24,7 +24,9 @@ type Error struct {
 	Title  string
 	Detail string
 	// Errors names every mistake of a bad body.
-	Errors    []wire.FieldError
+	Errors []wire.FieldError
+	// Oldest, with events_gone, is the number of the oldest event that is left.
+	Oldest    uint64
 	RequestID string
 	// Server that answered.
 	Server string
@@ -69,7 +71,7 @@ func answerError(server string, answer *http.Response, body []byte) *Error {
 	e := &Error{Status: answer.StatusCode, Server: server, retryAfter: retryAfter(answer.Header)}
 	var p wire.Problem
 	if err := json.Unmarshal(body, &p); err == nil && p.Code != "" {
-		e.Code, e.Title, e.Detail, e.Errors, e.RequestID = p.Code, p.Title, p.Detail, p.Errors, p.RequestID
+		e.Code, e.Title, e.Detail, e.Errors, e.RequestID, e.Oldest = p.Code, p.Title, p.Detail, p.Errors, p.RequestID, p.Oldest
 		return e
 	}
 	e.Detail = excerpt(body)

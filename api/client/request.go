@@ -34,6 +34,8 @@ type request struct {
 	upload func() (io.ReadCloser, error)
 	// long is the time for one attempt when it is not the usual one.
 	long time.Duration
+	// endless: the time for one attempt ends when the answer begins.
+	endless bool
 	// wait is how long the server was asked to hold the answer back.
 	wait time.Duration
 	// stateless: the path takes no min_index.
@@ -112,6 +114,9 @@ func (s *session) build(ctx context.Context, server string, r *request) (*http.R
 		req.Header.Set("Content-Type", wire.MediaSnapshot)
 	}
 	req.Header.Set("Accept", wire.MediaJSON)
+	if r.endless {
+		req.Header.Set("Accept", wire.MediaEvents)
+	}
 	if r.key != "" {
 		req.Header.Set(wire.HeaderIdempotencyKey, r.key)
 	}

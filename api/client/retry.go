@@ -144,9 +144,26 @@ func isTLS(err error) bool {
 	return verify || record
 }
 
+// limited bounds an attempt. An endless one is bounded until opened is called.
+func (s *session) limited(ctx context.Context, r *request) (limited context.Context, opened, cancel func()) {
+	limit := cmp.Or(r.long, s.attempt+r.wait)
+	if !r.endless {
+		limited, cancel = context.WithTimeout(ctx, limit)
+		return limited, func() {}, cancel
+	}
+	limited, end := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(limit, func() { end(context.DeadlineExceeded) })
+	return limited, func() { timer.Stop() }, func() { timer.Stop(); end(nil) }
+}
+
+// taker reads a body that is no JSON by itself.
+type taker interface {
+	take(server string, answer *http.Response) error
+}
+
 // try makes one attempt and reads its answer into out.
 func (s *session) try(ctx context.Context, server string, r *request, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.long, s.attempt+r.wait))
+	ctx, opened, cancel := s.limited(ctx, r)
 	defer cancel()
 	req, err := s.build(ctx, server, r)
 	if err != nil {
@@ -157,9 +174,10 @@ func (s *session) try(ctx context.Context, server string, r *request, out any) e
 		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	if d, ok := out.(*download); ok && answer.StatusCode == http.StatusOK {
+	if t, ok := out.(taker); ok && answer.StatusCode == http.StatusOK {
 		s.saw(answer.Header)
-		return d.take(server, answer)
+		opened()
+		return t.take(server, answer)
 	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes+1))
 	if err != nil {

@@ -28,6 +28,7 @@ const (
 	CodeUnsupportedMedia      Code = "unsupported_media_type"  // neither JSON nor YAML, or an unknown Content-Encoding
 	CodeRequestTimeout        Code = "request_timeout"         // the body did not arrive within the limit
 	CodeInvalidIdempotencyKey Code = "invalid_idempotency_key" // empty, too long or not printable
+	CodeUpgradeRequired       Code = "upgrade_required"        // the path speaks WebSocket, the request does not
 	CodeInvalidSnapshot       Code = "invalid_snapshot"        // no backup, a damaged one, or one that needs a newer build
 )
 
@@ -54,6 +55,7 @@ const (
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"
 	CodeForeignSnapshot     Code = "foreign_snapshot" // a backup of another cluster
 	CodeEpochChanged        Code = "epoch_changed"    // an index or sequence from before a restore
+	CodeEventsGone          Code = "events_gone"      // events behind the position are kept nowhere any more
 )
 
 // Codes of a cluster that cannot answer now.
@@ -67,6 +69,8 @@ const (
 	CodeSecretsDisabled    Code = "secrets_disabled"    // not applied; the node has no key for secrets
 	CodeArchiveUnavailable Code = "archive_unavailable" // the database does not answer
 	CodeStorageFull        Code = "storage_full"        // not applied; no room on disk
+	CodeTooManyStreams     Code = "too_many_streams"    // the node streams events to as many as it may; ask another one
+	CodeTooSlow            Code = "too_slow"            // the end of a stream that its reader did not keep up with
 	CodeOutcomeUnknown     Code = "outcome_unknown"     // may be applied; retry with the same Idempotency-Key
 	CodeInternal           Code = "internal"            // may be applied; a defect of the server
 )
@@ -88,13 +92,15 @@ func (c Code) Status() int {
 		return http.StatusNotFound
 	case CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed
-	case CodeRequestTimeout:
+	case CodeRequestTimeout, CodeTooSlow:
 		return http.StatusRequestTimeout
 	case CodeTenantNotEmpty, CodeTenantProtected, CodeFleetHasProxies, CodeRevisionConflict,
 		CodeWouldEmpty, CodeAddressConflict, CodeProxyConnected, CodeWouldLoseQuorum,
 		CodeLevelUnsupported, CodeNotFinalized, CodeForeignSnapshot:
 		return http.StatusConflict
-	case CodeEpochChanged:
+	case CodeUpgradeRequired:
+		return http.StatusUpgradeRequired
+	case CodeEpochChanged, CodeEventsGone:
 		return http.StatusGone
 	case CodeBodyTooLarge:
 		return http.StatusRequestEntityTooLarge
@@ -102,7 +108,8 @@ func (c Code) Status() int {
 		return http.StatusUnsupportedMediaType
 	case CodeIdempotencyMismatch:
 		return http.StatusUnprocessableEntity
-	case CodeOutboxFull, CodeReadOnly, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeSecretsDisabled, CodeArchiveUnavailable:
+	case CodeOutboxFull, CodeReadOnly, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeSecretsDisabled,
+		CodeArchiveUnavailable, CodeTooManyStreams:
 		return http.StatusServiceUnavailable
 	case CodeOutcomeUnknown:
 		return http.StatusGatewayTimeout

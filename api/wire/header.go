@@ -27,8 +27,17 @@ const (
 	MediaYAML = "application/yaml"
 	// MediaSnapshot is a backup.
 	MediaSnapshot = "application/octet-stream"
+	// MediaEvents is a stream of server-sent events.
+	MediaEvents = "text/event-stream"
 	// MediaProblem is the media type of every error.
 	MediaProblem = "application/problem+json"
+
+	// HeaderLastEventID has the place in a stream that a client goes on from.
+	HeaderLastEventID = "Last-Event-ID"
+	// EventProtocol is the WebSocket subprotocol of event streams. A client that can
+	// set no Authorization header offers BearerProtocol with its token beside it.
+	EventProtocol  = "ecp.events.v1"
+	BearerProtocol = "ecp.bearer."
 
 	// Prefix of every path but /health, /ready and /version.
 	Prefix = "/api/v1"

@@ -13,6 +13,9 @@ type Problem struct {
 	Code   Code   `json:"code"`
 	// Errors names every mistake of a bad body or query, not the first.
 	Errors []FieldError `json:"errors,omitempty"`
+	// Oldest, with events_gone, is the number of the oldest event that is still
+	// there, or of the next one: streams can begin at since = Oldest - 1.
+	Oldest uint64 `json:"oldest,omitempty"`
 	// RequestID finds the request in the node's log.
 	RequestID string `json:"request_id,omitempty"`
 }

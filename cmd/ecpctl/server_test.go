@@ -60,7 +60,16 @@ func (l *lonely) Finalize(context.Context, string) (*fsmpb.Result, error) {
 	return &fsmpb.Result{Index: l.State().LevelIndex()}, nil
 }
 
-func (l *lonely) WaitApplied(context.Context, uint64) (*fsm.State, error) { return l.State(), nil }
+func (l *lonely) WaitApplied(ctx context.Context, index uint64) (*fsm.State, error) {
+	for l.State().Index() < index {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return l.State(), nil
+}
 
 func (l *lonely) Gather(_ context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
 	l.mu.Lock()

@@ -58,6 +58,9 @@ func (c *config) check() []error {
 	if c.proxyRetention < 0 {
 		mistake("--proxy-retention: %s is below 0", c.proxyRetention)
 	}
+	if c.eventStreams <= 0 {
+		mistake("--event-streams: %d is not above 0", c.eventStreams)
+	}
 	if c.stopTimeout <= 0 {
 		mistake("--stop-timeout: %s is not above 0", c.stopTimeout)
 	}

@@ -60,6 +60,8 @@ type config struct {
 	jwtSecretFile string
 	insecure      bool
 
+	eventStreams int
+
 	stopTimeout time.Duration
 	drainTime   time.Duration
 	xdsBalance  string // on or off
@@ -108,6 +110,7 @@ var settings = []setting{
 	{"secrets-key-file", "SECRETS_KEY_FILE"},
 	{"jwt-secret-file", "JWT_SECRET_FILE"},
 	{"insecure", "INSECURE"},
+	{"event-streams", "EVENT_STREAMS"},
 	{"stop-timeout", "STOP_TIMEOUT"},
 	{"drain-time", "DRAIN_TIME"},
 	{"xds-balance", "XDS_BALANCE"},
@@ -150,6 +153,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.secretsKeyFile, "secrets-key-file", "", "file with the keys of secrets, 32 bytes in base64 a line; the first encrypts, all decrypt (default: the secrets API refuses)")
 	flags.StringVar(&c.jwtSecretFile, "jwt-secret-file", "", "file with the HS256 secret of API tokens (or JWT_SECRET)")
 	flags.BoolVar(&c.insecure, "insecure", false, "serve beyond loopback without authentication")
+	flags.IntVar(&c.eventStreams, "event-streams", 20_000, "how many streams of events this node serves at a time")
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", 25*time.Second, "bound on draining after SIGTERM")
 	flags.DurationVar(&c.drainTime, "drain-time", 10*time.Second, "how long a stop takes to hand xDS streams over, at most half of what is left of --stop-timeout")
 	flags.StringVar(&c.xdsBalance, "xds-balance", "on", "on: move xDS streams away while this node has more than its share; off: never")

@@ -68,9 +68,11 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 		deps.Secrets = c.keys
 	}
 	if s.archive != nil {
-		deps.History, deps.Archive = history{s.archive}, s.archiveState
+		deps.History, deps.Past, deps.Archive = history{s.archive}, history{s.archive}, s.archiveState
 	}
-	s.api, err = api.New(api.Config{Version: version, Commit: commit, JWTSecret: []byte(c.jwtSecret)}, deps)
+	s.api, err = api.New(api.Config{
+		Version: version, Commit: commit, JWTSecret: []byte(c.jwtSecret), EventStreams: c.eventStreams,
+	}, deps)
 	if err != nil {
 		return nil, err
 	}
@@ -201,12 +203,30 @@ func (h history) History(ctx context.Context, q api.HistoryQuery) (api.HistoryPa
 	if err != nil {
 		return api.HistoryPage{}, err
 	}
-	page := api.HistoryPage{Events: make([]wire.Event, len(events)), Next: next}
+	return api.HistoryPage{Events: eventsJSON(events), Next: next}, nil
+}
+
+func (h history) EventsAfter(ctx context.Context, tenant string, number uint64, limit int) ([]wire.Event, error) {
+	events, err := h.archive.EventsAfter(ctx, tenant, number, limit)
+	return eventsJSON(events), err
+}
+
+func (h history) OwnEventsAfter(ctx context.Context, seq uint64, limit int) ([]wire.Event, uint64, error) {
+	events, through, err := h.archive.OwnEventsAfter(ctx, seq, limit)
+	return eventsJSON(events), through, err
+}
+
+func (h history) NumberAt(ctx context.Context, tenant string, index uint64) (uint64, error) {
+	return h.archive.NumberAt(ctx, tenant, index)
+}
+
+func eventsJSON(events []*archive.Event) []wire.Event {
+	out := make([]wire.Event, len(events))
 	for i, ev := range events {
-		page.Events[i] = wire.Event{
+		out[i] = wire.Event{
 			Seq: ev.Seq, TenantSeq: ev.TenantSeq, Index: ev.Index, At: ev.At, Tenant: ev.Tenant,
 			Fleet: ev.Fleet, Kind: ev.Kind, By: ev.By, Data: ev.Data,
 		}
 	}
-	return page, nil
+	return out
 }

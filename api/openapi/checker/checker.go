@@ -110,10 +110,40 @@ func (c *Checker) answer(ctx context.Context, input *openapi3filter.RequestValid
 		RequestValidationInput: input, Status: x.Status, Header: x.Header, Options: input.Options,
 	}
 	response.SetBodyBytes(x.Body)
+	stream := strings.HasPrefix(x.Header.Get("Content-Type"), wire.MediaEvents)
+	if stream {
+		options := *input.Options
+		options.ExcludeResponseBody = true
+		response.Options = &options
+	}
 	if err := openapi3filter.ValidateResponse(ctx, response); err != nil {
 		return fmt.Errorf("the answer is not what the document says: %w", err)
 	}
+	if stream {
+		return c.events(x.Body)
+	}
 	return c.retryAfter(x)
+}
+
+// events checks the data of server-sent events.
+func (c *Checker) events(stream []byte) error {
+	schema := "Event"
+	for line := range strings.Lines(string(stream)) {
+		field, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch {
+		case field == "event" && text == "error":
+			schema = "Problem"
+		case field == "data":
+			value, err := decode([]byte(text))
+			if err == nil {
+				err = c.doc.Components.Schemas[schema].Value.VisitJSON(value)
+			}
+			if err != nil {
+				return fmt.Errorf("the data %s is no %s: %w", text, schema, err)
+			}
+		}
+	}
+	return nil
 }
 
 // retryAfter holds a promise that a schema cannot express.
