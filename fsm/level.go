@@ -10,8 +10,10 @@ const (
 	BaseLevel = 1
 	// LevelReadOnly knows SetReadOnly and RestoreState.
 	LevelReadOnly = 2
+	// LevelConvergence knows what ReportProxies says of convergence.
+	LevelConvergence = 3
 	// SupportedLevel is the highest that this binary knows.
-	SupportedLevel = 2
+	SupportedLevel = 3
 )
 
 // FeatureLevel returns the level that decides how commands behave.
@@ -24,9 +26,13 @@ func (s *State) LevelIndex() uint64 { return s.levelIndex }
 
 // RequiredLevel returns the lowest level at which a command is known.
 func RequiredLevel(c *fsmpb.Command) uint32 {
-	switch c.GetOp().(type) {
+	switch op := c.GetOp().(type) {
 	case *fsmpb.Command_SetReadOnly, *fsmpb.Command_RestoreState:
 		return LevelReadOnly
+	case *fsmpb.Command_ReportProxies:
+		if len(op.ReportProxies.GetConvergence()) > 0 {
+			return LevelConvergence
+		}
 	}
 	return BaseLevel
 }
