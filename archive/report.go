@@ -87,7 +87,8 @@ const beginReading = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL statement_timeout = '10s';
 SET LOCAL idle_in_transaction_session_timeout = '30s';
 SET LOCAL plan_cache_mode = force_custom_plan;
-SET LOCAL jit = off`
+SET LOCAL jit = off;
+SET LOCAL max_parallel_workers_per_gather = 0`
 
 // read runs f on the read URL. An error that is no refusal becomes one that
 // says that the database does not answer.

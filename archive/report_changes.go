@@ -34,7 +34,7 @@ const changes = `
 SELECT epoch, seq, log_index, at, fleet, kind, by, coalesce(jsonb_array_length(data->'changed'), 0),
     jsonb_path_query_array(data, '$.changed[0 to 99]'), data - 'changed'
 FROM fleet_events
-WHERE cluster = $1 AND epoch = $2 AND tenant = $3 AND at >= $4 AND at <= $5 AND (at, seq) < ($5, $6) AND seq BETWEEN $7 AND $8
+WHERE cluster = $1 AND epoch = $2 AND tenant = $3 AND at >= $4 AND at < $10 AND (at, seq) < ($5, $6) AND seq BETWEEN $7 AND $8
   AND kind NOT IN ('proxy_connected', 'proxy_disconnected', 'proxy_rejected', 'proxy_recovered',
       'proxy_deleted', 'proxy_collapsed', 'convergence_recorded')`
 
@@ -65,7 +65,7 @@ func (a *Archive) Changes(ctx context.Context, q ReportQuery) (*Report[Change], 
 func (q *ReportQuery) changes(sp span, below place, limit int) (string, []any) {
 	args := []any{
 		sp.clusterID, sp.epoch, q.Tenant, q.Since, below.At, int64(below.Seq),
-		int64(sp.first), int64(sp.through), limit,
+		int64(sp.first), int64(sp.through), limit, q.Until,
 	}
 	sql := changes
 	for _, f := range []struct{ column, value string }{{"fleet", q.Fleet}, {"by", q.By}, {"kind", q.Kind}} {

@@ -44,14 +44,14 @@ const maxSlowest = 10
 const convergence = `
 WITH page AS (
     SELECT epoch, seq, log_index, at, fleet, revision, by, message, changes FROM fleet_revisions
-    WHERE cluster = $1 AND epoch = $2 AND tenant = $3 AND at >= $4 AND at <= $5 AND (at, seq) < ($5, $6) AND seq BETWEEN $7 AND $8
+    WHERE cluster = $1 AND epoch = $2 AND tenant = $3 AND at >= $4 AND at < $11 AND (at, seq) < ($5, $6) AND seq BETWEEN $7 AND $8
       AND ($9 = '' OR fleet = $9)
     ORDER BY at DESC, seq DESC LIMIT $10)
 SELECT page.*, coalesce(node, ''), coalesce(expected, 0), coalesce(synced, 0), coalesce(rejected, 0), coalesce(departed, 0),
     within_ms, streams, slowest, waiting
 FROM page LEFT JOIN revision_convergence c
   ON c.cluster = $1 AND c.epoch = $2 AND c.tenant = $3 AND c.fleet = page.fleet AND c.at = page.at AND c.revision = page.revision
-  AND c.at >= $4 AND c.at <= $5
+  AND c.at >= $4 AND c.at < $11
 ORDER BY page.at DESC, page.seq DESC, c.node`
 
 // Convergence reports how long each revision took to reach its proxies, newest
@@ -83,7 +83,7 @@ func (a *Archive) Convergence(ctx context.Context, q ReportQuery) (*Report[Conve
 func (q *ReportQuery) convergence(sp span, below place, limit int) (string, []any) {
 	return convergence, []any{
 		sp.clusterID, sp.epoch, q.Tenant, q.Since, below.At, int64(below.Seq),
-		int64(sp.first), int64(sp.through), q.Fleet, limit,
+		int64(sp.first), int64(sp.through), q.Fleet, limit, q.Until,
 	}
 }
 
