@@ -25,6 +25,8 @@ type Deps struct {
 	// History reads the archive; nil without one: history then comes from
 	// the events that the state still holds.
 	History History
+	// Archived reports from the archive; nil without one.
+	Archived Archived
 	// Archive says in a word how the archive does ("ok", "lagging", "down"),
 	// and why; nil without one: "off".
 	Archive func() (state, reason string)
@@ -97,6 +99,26 @@ type Sealer interface {
 // History reads past events of a tenant, newest first.
 type History interface {
 	History(ctx context.Context, q HistoryQuery) (HistoryPage, error)
+}
+
+// Archived answers from what the archive has.
+type Archived interface {
+	Changes(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedChange], error)
+	Convergence(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedConvergence], error)
+	Rejections(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedRejections], error)
+	Proxies(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedProxies], error)
+	Availability(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedAvailability], error)
+	// Revision returns a past revision with all its resources.
+	Revision(ctx context.Context, tenant, fleet string, n uint64) (*fsm.Revision, error)
+}
+
+// ReportQuery bounds a report. Zero values select all, and the usual time.
+type ReportQuery struct {
+	Tenant, Fleet, By, Kind, Interval string
+	Since, Until                      time.Time
+	// Cursor is the Next of the page before.
+	Cursor string
+	Limit  int
 }
 
 // HistoryQuery selects events. Zero values select all.

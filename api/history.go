@@ -41,11 +41,7 @@ func listHistory(s *Server, c *call, st *fsm.State) (any, error) {
 	}
 	page, err := s.deps.History.History(c.ctx, q)
 	if err != nil {
-		if fsm.CodeOf(err) == "" && c.ctx.Err() == nil {
-			s.log.Warn("archive does not answer", "request_id", c.id, "error", err)
-			err = refuse(wire.CodeArchiveUnavailable, "the archive does not answer")
-		}
-		return nil, err
+		return nil, s.unarchived(c, err)
 	}
 	out := wire.History{Items: page.Events, Source: wire.SourceArchive}
 	if out.Items == nil {

@@ -64,6 +64,7 @@ const (
 	secretPath   = secretsPath + "/{secret}"
 	proxiesPath  = tenantPath + "/proxies"
 	proxyPath    = proxiesPath + "/{proxy}"
+	reportsPath  = tenantPath + "/reports"
 	clusterPath  = wire.Prefix + "/cluster"
 )
 
@@ -135,6 +136,26 @@ func tenantRoutes() []Route {
 		{
 			get, tenantPath + "/history", "listHistory", PermView, KindPlain,
 			with(listing, "fleet", "kind", "by", "since", "until"), read(listHistory),
+		},
+		{
+			get, reportsPath + "/changes", "reportChanges", PermView, KindPlain,
+			with(listing, "fleet", "kind", "by", "since", "until"), reporting("changes", Archived.Changes),
+		},
+		{
+			get, reportsPath + "/convergence", "reportConvergence", PermView, KindPlain,
+			with(listing, "fleet", "since", "until"), reporting("convergence", Archived.Convergence),
+		},
+		{
+			get, reportsPath + "/rejections", "reportRejections", PermView, KindPlain,
+			with(listing, "fleet", "since", "until"), reporting("rejections", Archived.Rejections),
+		},
+		{
+			get, reportsPath + "/proxies", "reportProxies", PermView, KindPlain,
+			with(listing, "fleet", "interval", "since", "until"), reporting("proxies", Archived.Proxies),
+		},
+		{
+			get, reportsPath + "/availability", "reportAvailability", PermView, KindPlain,
+			with(listing, "fleet", "since", "until"), reporting("availability", Archived.Availability),
 		},
 	}
 }

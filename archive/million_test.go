@@ -112,11 +112,16 @@ func TestReportsOnAMillionRows(t *testing.T) {
 		name, report string
 		q            archive.ReportQuery
 	}{
-		{"changes_month", "changes", month}, {"changes_fleet_year", "changes", of(year, "fleet-7")},
-		{"convergence_month", "convergence", month}, {"convergence_fleet_year", "convergence", of(year, "fleet-7")},
-		{"rejections_month", "rejections", other(month)}, {"rejections_year", "rejections", other(year)},
+		{"changes_month", "changes", month},
+		{"changes_fleet_year", "changes", of(year, "fleet-7")},
+		{"convergence_month", "convergence", month},
+		{"convergence_fleet_year", "convergence", of(year, "fleet-7")},
+		{"rejections_month", "rejections", other(month)},
+		{"rejections_year", "rejections", other(year)},
 		{"rejections_most", "rejections", month},
-		{"proxies_month", "proxies", month}, {"proxies_year", "proxies", year}, {"proxies_fleet_year", "proxies", of(year, "fleet-7")},
+		{"proxies_month", "proxies", month},
+		{"proxies_year", "proxies", year},
+		{"proxies_fleet_year", "proxies", of(year, "fleet-7")},
 		{"availability_year", "availability", year},
 		{"revision", "revision", of(month, "fleet-7")},
 	} {

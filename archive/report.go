@@ -26,10 +26,9 @@ const (
 
 // ReportQuery bounds a report about one tenant.
 type ReportQuery struct {
-	// Tenant is needed; an empty Fleet stands for all.
-	Tenant, Fleet string
-	// By and Kind select changes, Interval ("day", "month") how proxies are summed.
-	By, Kind, Interval string
+	// Tenant is needed; an empty Fleet stands for all. By and Kind select changes,
+	// Interval ("day", "month") says how proxies are summed.
+	Tenant, Fleet, By, Kind, Interval string
 	// Since is inclusive, Until exclusive; zero: the default range up to now.
 	Since, Until time.Time
 	// Cursor is what the page before returned as Next.

@@ -146,10 +146,11 @@ func (m *merge) add(c *Convergence, n nodeRow) error {
 	c.Slowest = c.Slowest[:min(len(c.Slowest), maxSlowest)]
 	c.Waiting = append(c.Waiting, n.waiting...)
 	c.Waiting = c.Waiting[:min(len(c.Waiting), maxSlowest)]
+	c.P50, c.P99 = m.percentile(50), m.percentile(99)
 	if len(c.Slowest) > 0 {
 		c.Max = c.Slowest[0].After
+		c.P50, c.P99 = min(c.P50, c.Max), min(c.P99, c.Max)
 	}
-	c.P50, c.P99 = min(m.percentile(50), c.Max), min(m.percentile(99), c.Max)
 	return nil
 }
 

@@ -151,6 +151,7 @@ func rig(t *testing.T) (c *client.Client, transport *fragile, doc *checker.Check
 	}
 	server, err := api.New(api.Config{Version: "v1"}, api.Deps{
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: asIs{}, Secrets: asIs{},
+		Archived: shelf{},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -310,6 +311,8 @@ func TestEveryOperation(t *testing.T) {
 	if len(rest.Items) != 1 {
 		t.Errorf("the history's second page is %+v", rest)
 	}
+
+	wantReports(t, c)
 
 	_, err = c.DeleteEndpoints(ctx, "a/b")
 	must(err)

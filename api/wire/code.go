@@ -66,6 +66,7 @@ const (
 	CodeTimeout            Code = "timeout"             // not applied; the request's time ran out
 	CodeSecretsDisabled    Code = "secrets_disabled"    // not applied; the node has no key for secrets
 	CodeArchiveUnavailable Code = "archive_unavailable" // the database does not answer
+	CodeArchiveDisabled    Code = "archive_disabled"    // the node has no database
 	CodeStorageFull        Code = "storage_full"        // not applied; no room on disk
 	CodeOutcomeUnknown     Code = "outcome_unknown"     // may be applied; retry with the same Idempotency-Key
 	CodeInternal           Code = "internal"            // may be applied; a defect of the server
@@ -102,7 +103,8 @@ func (c Code) Status() int {
 		return http.StatusUnsupportedMediaType
 	case CodeIdempotencyMismatch:
 		return http.StatusUnprocessableEntity
-	case CodeOutboxFull, CodeReadOnly, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeSecretsDisabled, CodeArchiveUnavailable:
+	case CodeOutboxFull, CodeReadOnly, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeSecretsDisabled,
+		CodeArchiveUnavailable, CodeArchiveDisabled:
 		return http.StatusServiceUnavailable
 	case CodeOutcomeUnknown:
 		return http.StatusGatewayTimeout

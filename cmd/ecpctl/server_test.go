@@ -132,6 +132,7 @@ func startAPI(t *testing.T, secret string) (string, *lonely) {
 	}
 	server, err := api.New(api.Config{Version: "v1", Commit: "abc", JWTSecret: []byte(secret)}, api.Deps{
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: resource.New(), Secrets: keys,
+		Archived: shelf{},
 	})
 	if err != nil {
 		t.Fatal(err)
