@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/org/envoy-control-plane/api/wire"
 )
@@ -69,7 +70,7 @@ const (
 )
 
 // routes is the table of everything that the server answers.
-func routes() []Route { return append(tenantRoutes(), clusterRoutes()...) }
+func routes() []Route { return slices.Concat(tenantRoutes(), reportRoutes(), clusterRoutes()) }
 
 func tenantRoutes() []Route {
 	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
@@ -137,25 +138,32 @@ func tenantRoutes() []Route {
 			get, tenantPath + "/history", "listHistory", PermView, KindPlain,
 			with(listing, "fleet", "kind", "by", "since", "until"), read(listHistory),
 		},
+	}
+}
+
+func reportRoutes() []Route {
+	const get = http.MethodGet
+	ranged := with(readingState(), "limit", "cursor", "fleet", "since", "until")
+	return []Route{
 		{
 			get, reportsPath + "/changes", "reportChanges", PermView, KindPlain,
-			with(listing, "fleet", "kind", "by", "since", "until"), reporting("changes", Archived.Changes),
+			with(ranged, "kind", "by"), reporting("changes", Archived.Changes),
 		},
 		{
 			get, reportsPath + "/convergence", "reportConvergence", PermView, KindPlain,
-			with(listing, "fleet", "since", "until"), reporting("convergence", Archived.Convergence),
+			ranged, reporting("convergence", Archived.Convergence),
 		},
 		{
 			get, reportsPath + "/rejections", "reportRejections", PermView, KindPlain,
-			with(listing, "fleet", "since", "until"), reporting("rejections", Archived.Rejections),
+			ranged, reporting("rejections", Archived.Rejections),
 		},
 		{
 			get, reportsPath + "/proxies", "reportProxies", PermView, KindPlain,
-			with(listing, "fleet", "interval", "since", "until"), reporting("proxies", Archived.Proxies),
+			with(ranged, "interval"), reporting("proxies", Archived.Proxies),
 		},
 		{
 			get, reportsPath + "/availability", "reportAvailability", PermView, KindPlain,
-			with(listing, "fleet", "since", "until"), reporting("availability", Archived.Availability),
+			ranged, reporting("availability", Archived.Availability),
 		},
 	}
 }

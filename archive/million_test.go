@@ -150,7 +150,7 @@ func wantPlan(t *testing.T, a *writer, name, report string, q archive.ReportQuer
 	}
 	path := filepath.Join("testdata", "plans", name+".txt")
 	if *updatePlans {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil { //nolint:gosec // not a secret
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -159,7 +159,6 @@ func TestChangesAndRejectionsAreReported(t *testing.T) {
 // model is what the digest of proxies must come to, told the slow way: every
 // proxy's status over all of time.
 type model struct {
-	from    time.Time
 	proxies map[string]*modelled
 	spent   map[string]map[bool]time.Duration // by day and build, or month and fleet
 }
@@ -191,9 +190,9 @@ func (m *model) pass(p *modelled, until time.Time) {
 // writers that stop and start, and compares with the model.
 func TestPresenceIsExact(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64() //nolint:gosec // a test's choice
+	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's choice
+	r := rand.New(rand.NewPCG(seed, 0))
 	began := time.Now().AddDate(0, 0, -75).Truncate(time.Microsecond)
 	dsn, l := local.TestDatabase(t), newLogAt(t, "c", "e", began)
 	m := &model{proxies: map[string]*modelled{}, spent: map[string]map[bool]time.Duration{}}

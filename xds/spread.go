@@ -32,6 +32,9 @@ const (
 	// lookAgain is how long after the commit streams are looked at that may
 	// have come to have the revision without a message.
 	lookAgain = 2 * time.Second
+	// maxSpreadTime is the longest that is told from longer ones: of a node
+	// that was cut off.
+	maxSpreadTime = 24 * time.Hour
 )
 
 // spreads follow the newest revisions of a fleet to the streams that were
@@ -100,7 +103,7 @@ func (sp *spread) arrived(proxy string, now time.Time) {
 	// The commit's time is the leader's. No clock makes it less than what has
 	// passed here.
 	took := max(now.Sub(sp.began), now.Sub(time.Unix(0, sp.info.At)))
-	ms := uint32(min((took + time.Millisecond - 1).Milliseconds(), int64(lastSummary.Milliseconds()*12)))
+	ms := uint32(min((took + time.Millisecond - 1).Milliseconds(), maxSpreadTime.Milliseconds()))
 	sp.synced++
 	sp.reached[within(ms)]++
 	i, _ := slices.BinarySearchFunc(sp.slowest, ms, func(p *fsmpb.SlowProxy, ms uint32) int { return cmp.Compare(p.AfterMs, ms) })

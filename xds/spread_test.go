@@ -146,7 +146,7 @@ func TestSummariesAreBounded(t *testing.T) {
 			t.Fatalf("revision %d", n+1)
 		}
 	}
-	order := rand.Perm(len(streams)) //nolint:gosec // any order will do
+	order := rand.Perm(len(streams))
 	for i, n := range order[:4000] {
 		now := began.Add(time.Duration(i) * 10 * time.Millisecond)
 		s.settle(streams[n], 100, func(sp *spread) { sp.arrived(streams[n].id.Proxy, now) })
