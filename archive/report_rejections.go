@@ -23,6 +23,7 @@ type Rejections struct {
 
 // rank is where a page of rejections ends.
 type rank struct {
+	Since time.Time `json:"s"`
 	Until time.Time `json:"u"`
 	Count int       `json:"n"`
 	Fleet string    `json:"f"`
@@ -42,11 +43,11 @@ func (a *Archive) Rejections(ctx context.Context, q ReportQuery) (*Report[Reject
 	if err := q.bound(defaultRange, maxRange); err != nil {
 		return nil, err
 	}
-	last := rank{Until: q.Until}
+	last := rank{Since: q.Since, Until: q.Until}
 	if err := decodeCursor(q.Cursor, &last); err != nil {
 		return nil, err
 	}
-	q.Until = last.Until // what came since the first page counts on none
+	q.Since, q.Until = last.Since, last.Until // what came since the first page counts on none
 	out := &Report[Rejections]{Since: q.Since, Until: q.Until}
 	err := a.read(ctx, func(ctx context.Context, r *reading) error {
 		extents, err := r.extents(ctx)
@@ -65,7 +66,7 @@ func (a *Archive) Rejections(ctx context.Context, q ReportQuery) (*Report[Reject
 	if len(out.Items) > q.Limit {
 		out.Items = out.Items[:q.Limit]
 		end := out.Items[q.Limit-1]
-		out.Next = encodeCursor(rank{q.Until, end.Count, end.Fleet, end.Type, end.id})
+		out.Next = encodeCursor(rank{q.Since, q.Until, end.Count, end.Fleet, end.Type, end.id})
 	}
 	return out, err
 }

@@ -6,7 +6,8 @@
 -- rows of older nodes.
 ALTER TABLE fleet_revision_resources ADD COLUMN aliases text[], ADD COLUMN ttl_ms bigint;
 
--- Who changed what: all events but those of crowds of proxies.
+-- Who changed what: all events but those of crowds of proxies. While these are
+-- built nobody writes; events wait in the outbox.
 CREATE INDEX idx_fleet_events_changes ON fleet_events (cluster, epoch, tenant, at, seq)
     WHERE kind NOT IN ('proxy_connected', 'proxy_disconnected', 'proxy_rejected', 'proxy_recovered',
         'proxy_deleted', 'proxy_collapsed', 'convergence_recorded');
