@@ -98,14 +98,14 @@ func (c *cluster) wantReports(t *testing.T) {
 		for report, want := range map[string]string{
 			"convergence": `"revision": 2,`, "changes": `"message": "canary"`, "proxies": `"build": "envoy/`, "availability": `"fleet": "edge"`,
 		} {
-			out := c.ecpctl(1, "", "reports", report, "--fleet", "edge", "--limit", "1", "-o", "json")
+			out := c.ecpctl(0, "", "reports", report, "--fleet", "edge", "--limit", "1", "-o", "json")
 			if !strings.Contains(out, want) || report == "convergence" && !strings.Contains(out, `"converged": true`) {
 				return fmt.Errorf("%s: got %s", report, out)
 			}
 		}
 		return nil
 	})
-	t.Log(c.ecpctl(2, "", "reports", "convergence"))
+	t.Log(c.ecpctl(0, "", "reports", "convergence"))
 }
 
 func TestEachProxyGetsOnlyItsOwn(t *testing.T) {
