@@ -10,7 +10,8 @@ const (
 	BaseLevel = 1
 	// LevelReadOnly knows SetReadOnly and RestoreState.
 	LevelReadOnly = 2
-	// LevelConvergence knows what ReportProxies says of convergence.
+	// LevelConvergence knows what ReportProxies says of convergence. Below, a
+	// binary of that level does not see it, and the others look away.
 	LevelConvergence = 3
 	// SupportedLevel is the highest that this binary knows.
 	SupportedLevel = 3
@@ -26,13 +27,9 @@ func (s *State) LevelIndex() uint64 { return s.levelIndex }
 
 // RequiredLevel returns the lowest level at which a command is known.
 func RequiredLevel(c *fsmpb.Command) uint32 {
-	switch op := c.GetOp().(type) {
+	switch c.GetOp().(type) {
 	case *fsmpb.Command_SetReadOnly, *fsmpb.Command_RestoreState:
 		return LevelReadOnly
-	case *fsmpb.Command_ReportProxies:
-		if len(op.ReportProxies.GetConvergence()) > 0 {
-			return LevelConvergence
-		}
 	}
 	return BaseLevel
 }

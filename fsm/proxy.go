@@ -35,8 +35,10 @@ func (t *transition) reportProxies(c *fsmpb.ReportProxies) (*fsmpb.Result, *Erro
 			t.proxyRecovered(r, report.Recovered)
 		}
 	}
-	for _, r := range c.Convergence {
-		t.converged(c.Node, r)
+	if t.level >= LevelConvergence {
+		for _, r := range c.Convergence {
+			t.converged(c.Node, r)
+		}
 	}
 	return &fsmpb.Result{}, nil
 }

@@ -235,7 +235,10 @@ func TestConvergence(t *testing.T) {
 		{Tenant: "default", Fleet: "edge", Revision: 3, CommittedAt: 1, Synced: 1}, {Tenant: "none", Fleet: "edge", Revision: 3},
 	}
 	old := founded(t, fsm.LevelConvergence-1)
-	old.refused(fsm.CodeInvalid, c)
+	old.ok(c)
+	if kinds(old.events) != "proxy_connected;" {
+		t.Fatalf("below its level: events %s", kinds(old.events))
+	}
 	m := newMachine(t)
 	m.ok(c)
 	if kinds(m.events) != "proxy_connected;convergence_recorded;" {

@@ -165,8 +165,8 @@ func (q *queue) next() []*stream {
 }
 
 // spread brings views and groups up to a state and returns the streams that
-// have something to look at, some of them twice, and those that a change of
-// their fleet leaves as they are.
+// have something to look at, some of them twice, and those that have a revision
+// which is followed without a message.
 func (h *hub) spread(w work) (due, untouched []*stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -183,7 +183,7 @@ func (h *hub) spread(w work) (due, untouched []*stream) {
 			switch {
 			case first || st.wants(changed):
 				due = append(due, st)
-			case changed != nil:
+			case st.spread.Load() != s.spreads.newest.Load():
 				untouched = append(untouched, st)
 			}
 		}
