@@ -64,6 +64,7 @@ func TestPresenceIsExact(t *testing.T) {
 		}
 	}
 	d.digested(l)
+	w.reads()
 	out, err := w.Proxies(t.Context(), archive.ReportQuery{Tenant: "default", Since: began, Limit: 1000})
 	if err != nil {
 		t.Fatal(err)

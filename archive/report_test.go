@@ -65,6 +65,16 @@ func raised(t *testing.T, cluster, epoch string, at time.Time) *log {
 	return l
 }
 
+// reads waits until the archive answers: a writer that finds all done may not
+// have come to that yet.
+func (w *writer) reads() {
+	w.t.Helper()
+	eventually(w.t, "it reads", func() bool {
+		_, err := w.Changes(w.t.Context(), archive.ReportQuery{Tenant: "default"})
+		return err == nil
+	})
+}
+
 func TestConvergenceIsReported(t *testing.T) {
 	t.Parallel()
 	dsn, l := local.TestDatabase(t), raised(t, "c", "e", time.Now())
