@@ -28,6 +28,8 @@ type Deps struct {
 	// Past reads the archive's events in their order, for streams that begin
 	// before what the state still holds; nil without an archive.
 	Past Past
+	// Archived reports from the archive; nil without one.
+	Archived Archived
 	// Archive says in a word how the archive does ("ok", "lagging", "down"),
 	// and why; nil without one: "off".
 	Archive func() (state, reason string)
@@ -100,6 +102,26 @@ type Sealer interface {
 // History reads past events of a tenant, newest first.
 type History interface {
 	History(ctx context.Context, q HistoryQuery) (HistoryPage, error)
+}
+
+// Archived answers from what the archive has.
+type Archived interface {
+	Changes(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedChange], error)
+	Convergence(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedConvergence], error)
+	Rejections(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedRejections], error)
+	Proxies(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedProxies], error)
+	Availability(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedAvailability], error)
+	// Revision returns a past revision with all its resources.
+	Revision(ctx context.Context, tenant, fleet string, n uint64) (*fsm.Revision, error)
+}
+
+// ReportQuery bounds a report. Zero values select all, and the usual time.
+type ReportQuery struct {
+	Tenant, Fleet, By, Kind, Interval string
+	Since, Until                      time.Time
+	// Cursor is the Next of the page before.
+	Cursor string
+	Limit  int
 }
 
 // HistoryQuery selects events. Zero values select all.

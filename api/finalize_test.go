@@ -20,7 +20,7 @@ func TestFinalize(t *testing.T) {
 	r.post("/api/v1/cluster/finalize", "").refused(wire.CodeLevelUnsupported)
 	r.node.set(func(n *node) { n.clusterErr = nil })
 	done := decoded[wire.Finalized](r.post("/api/v1/cluster/finalize", ""), 200)
-	if again := decoded[wire.Finalized](r.post("/api/v1/cluster/finalize", ""), 200); again != done || done.FeatureLevel != 2 || done.Index == 0 {
+	if again := decoded[wire.Finalized](r.post("/api/v1/cluster/finalize", ""), 200); again != done || done.FeatureLevel != fsm.SupportedLevel || done.Index == 0 {
 		t.Errorf("finalized: %+v, then %+v", done, again)
 	}
 	r.put(readOnlyPath, `{"read_only":true}`).is(200)

@@ -55,7 +55,7 @@ func listHistory(s *Server, c *call, st *fsm.State) (any, error) {
 
 // archiveRefusal says why the archive has not answered.
 func (s *Server) archiveRefusal(c *call, err error) error {
-	if fsm.CodeOf(err) != "" || c.ctx.Err() != nil {
+	if code := fsm.CodeOf(err); code != "" && code != fsm.CodeUnavailable || c.ctx.Err() != nil {
 		return err
 	}
 	s.log.Warn("archive does not answer", "request_id", c.id, "error", err)

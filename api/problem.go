@@ -85,7 +85,7 @@ func retryAfter(code wire.Code) string {
 		return "1"
 	case wire.CodeOutboxFull, wire.CodeReadOnly, wire.CodeArchiveUnavailable, wire.CodeStorageFull, wire.CodeTooManyStreams:
 		return "5"
-	case wire.CodeSecretsDisabled: // until somebody gives it a key
+	case wire.CodeSecretsDisabled, wire.CodeArchiveDisabled: // until somebody gives it a key, a database
 		return "60"
 	default:
 		return ""

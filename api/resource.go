@@ -13,10 +13,14 @@ import (
 )
 
 // revisionOf returns the fleet's revision n, the current one for 0; nil for a
-// fleet without any.
-func revisionOf(c *call, st *fsm.State, n uint64) (*fsm.Revision, error) {
+// fleet without any. What is no more in the state, the fleet itself perhaps, is
+// the archive's.
+func (s *Server) revisionOf(c *call, st *fsm.State, n uint64) (*fsm.Revision, error) {
 	f, err := fleetOf(c, st)
 	if err != nil {
+		if problemOf(err).Code == wire.CodeFleetNotFound {
+			return s.pastRevision(c, n, err)
+		}
 		return nil, err
 	}
 	if n == 0 && f.GetRevision() == 0 {
@@ -24,8 +28,12 @@ func revisionOf(c *call, st *fsm.State, n uint64) (*fsm.Revision, error) {
 	}
 	r, ok := st.Revision(f.GetTenant(), f.GetName(), n)
 	if !ok {
-		return nil, refuse(wire.CodeRevisionNotFound,
+		err := refuse(wire.CodeRevisionNotFound,
 			"fleet %q has no revision %d in memory, it is at %d", f.GetName(), n, f.GetRevision())
+		if n > f.GetRevision() {
+			return nil, err
+		}
+		return s.pastRevision(c, n, err)
 	}
 	return r, nil
 }
@@ -76,7 +84,7 @@ func listResources(s *Server, c *call, st *fsm.State) (any, error) {
 	if paged, err := strconv.ParseUint(number, 10, 64); err == nil && n == 0 {
 		n = paged
 	}
-	rev, err := revisionOf(c, st, n)
+	rev, err := s.revisionOf(c, st, n)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +131,7 @@ func getResource(s *Server, c *call, st *fsm.State) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rev, err := revisionOf(c, st, n)
+	rev, err := s.revisionOf(c, st, n)
 	if err != nil {
 		return nil, err
 	}

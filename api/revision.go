@@ -42,13 +42,13 @@ func listRevisions(_ *Server, c *call, st *fsm.State) (any, error) {
 }
 
 // revisionParam returns the revision that the path names.
-func revisionParam(c *call, st *fsm.State) (*fsm.Revision, error) {
+func (s *Server) revisionParam(c *call, st *fsm.State) (*fsm.Revision, error) {
 	n, _ := strconv.ParseUint(c.param("revision"), 10, 64) // checkNames has
-	return revisionOf(c, st, n)
+	return s.revisionOf(c, st, n)
 }
 
-func getRevision(_ *Server, c *call, st *fsm.State) (any, error) {
-	rev, err := revisionParam(c, st)
+func getRevision(s *Server, c *call, st *fsm.State) (any, error) {
+	rev, err := s.revisionParam(c, st)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func diffRevisions(s *Server, c *call, st *fsm.State) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	to, err := revisionParam(c, st)
+	to, err := s.revisionParam(c, st)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func diffRevisions(s *Server, c *call, st *fsm.State) (any, error) {
 	}
 	var from *fsm.Revision
 	if n > 0 {
-		if from, err = revisionOf(c, st, n); err != nil {
+		if from, err = s.revisionOf(c, st, n); err != nil {
 			return nil, err
 		}
 	}

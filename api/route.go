@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/org/envoy-control-plane/api/wire"
 )
@@ -67,6 +68,7 @@ const (
 	secretPath   = secretsPath + "/{secret}"
 	proxiesPath  = tenantPath + "/proxies"
 	proxyPath    = proxiesPath + "/{proxy}"
+	reportsPath  = tenantPath + "/reports"
 	clusterPath  = wire.Prefix + "/cluster"
 	socketPath   = wire.Prefix + "/ws"
 )
@@ -75,7 +77,7 @@ const (
 func (r *Route) repeats(parameter string) bool { return r.Kind == KindStream && parameter == "kind" }
 
 // routes is the table of everything that the server answers.
-func routes() []Route { return append(tenantRoutes(), clusterRoutes()...) }
+func routes() []Route { return slices.Concat(tenantRoutes(), reportRoutes(), clusterRoutes()) }
 
 func tenantRoutes() []Route {
 	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
@@ -145,6 +147,33 @@ func tenantRoutes() []Route {
 		},
 		{get, tenantPath + "/events", "streamEvents", PermView, KindStream, streaming("fleet"), (*Server).tenantEvents},
 		{get, socketPath, "openEventSocket", PermView, KindStream, streaming("fleet", "tenant"), (*Server).eventSocket},
+	}
+}
+
+func reportRoutes() []Route {
+	const get = http.MethodGet
+	ranged := with(readingState(), "limit", "cursor", "fleet", "since", "until")
+	return []Route{
+		{
+			get, reportsPath + "/changes", "reportChanges", PermView, KindPlain,
+			with(ranged, "kind", "by"), reporting("changes", Archived.Changes),
+		},
+		{
+			get, reportsPath + "/convergence", "reportConvergence", PermView, KindPlain,
+			ranged, reporting("convergence", Archived.Convergence),
+		},
+		{
+			get, reportsPath + "/rejections", "reportRejections", PermView, KindPlain,
+			ranged, reporting("rejections", Archived.Rejections),
+		},
+		{
+			get, reportsPath + "/proxies", "reportProxies", PermView, KindPlain,
+			with(ranged, "interval"), reporting("proxies", Archived.Proxies),
+		},
+		{
+			get, reportsPath + "/availability", "reportAvailability", PermView, KindPlain,
+			ranged, reporting("availability", Archived.Availability),
+		},
 	}
 }
 

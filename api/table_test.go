@@ -87,7 +87,13 @@ func shapes() map[string]any {
 		"LeaderTransfer": wire.LeaderTransfer{}, "LeaderTransferred": wire.LeaderTransferred{},
 		"ReadOnly": wire.ReadOnly{}, "Finalized": wire.Finalized{}, "ReadOnlySet": wire.ReadOnlySet{}, "NodeRemoved": wire.NodeRemoved{}, "NodeDraining": wire.NodeDraining{}, "ProxyConfig": wire.ProxyConfig{}, "StreamConfig": wire.StreamConfig{},
 		"TypeConfig": wire.TypeConfig{}, "ResourceConfig": wire.ResourceConfig{}, "Retried": wire.Retried{},
-		"Restored": wire.Restored{},
+		"Restored":     wire.Restored{},
+		"ChangeReport": wire.Report[wire.ReportedChange]{}, "ReportedChange": wire.ReportedChange{},
+		"ConvergenceReport": wire.Report[wire.ReportedConvergence]{}, "ReportedConvergence": wire.ReportedConvergence{},
+		"RejectionReport": wire.Report[wire.ReportedRejections]{}, "ReportedRejections": wire.ReportedRejections{},
+		"ProxyReport": wire.Report[wire.ReportedProxies]{}, "ReportedProxies": wire.ReportedProxies{},
+		"AvailabilityReport": wire.Report[wire.ReportedAvailability]{}, "ReportedAvailability": wire.ReportedAvailability{},
+		"SlowProxy": wire.SlowProxy{},
 	}
 }
 

@@ -30,7 +30,7 @@ type Archive struct {
 
 	mu    sync.Mutex
 	fault error         // why the writer does not write; nil when it does
-	read  *pgxpool.Pool // while Run runs
+	pool  *pgxpool.Pool // for reading, while Run runs
 }
 
 // New returns an archive that has not started. The database need not be up.
@@ -166,5 +166,5 @@ func (a *Archive) setFault(err error) error {
 func (a *Archive) setPool(p *pgxpool.Pool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.read = p
+	a.pool = p
 }

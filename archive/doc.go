@@ -6,9 +6,10 @@
 // state, or of xDS: a database that is away makes the outbox grow and nothing
 // else.
 //
-// Run's goroutine does all of the writing, while the node leads. Applied is
-// called on the goroutine that applies the log and only rings a bell. Status
-// and History may be called from any goroutine.
+// Run's goroutine does all of the writing, while the node leads: the batches,
+// and the digest of what is stored that reports are answered from. Applied is
+// called on the goroutine that applies the log and only rings a bell. Status,
+// History, the reports and Revision may be called from any goroutine.
 //
 // DESIGN.md has the protocol and the reasons.
 package archive

@@ -72,7 +72,7 @@ func (a *Archive) NumberAt(ctx context.Context, tenant string, index uint64) (nu
 // along reads along the present history, newest span first.
 func (a *Archive) along(ctx context.Context, read func(context.Context, *reader, []span) error) error {
 	a.mu.Lock()
-	pool := a.read
+	pool := a.pool
 	a.mu.Unlock()
 	if pool == nil {
 		return fsm.Refusal(fsm.CodeUnavailable, "the archive has not started")

@@ -67,7 +67,7 @@ func (a *Archive) History(ctx context.Context, q HistoryQuery) ([]*Event, string
 		q.Limit = defaultLimit
 	}
 	a.mu.Lock()
-	pool := a.read
+	pool := a.pool
 	a.mu.Unlock()
 	if pool == nil {
 		return nil, "", fsm.Refusal(fsm.CodeUnavailable, "the archive has not started")
@@ -151,21 +151,32 @@ FROM l JOIN archive_cursor c USING (cluster, epoch) ORDER BY l.depth`
 // lineage returns the spans of the present history, newest first, and how far
 // the present epoch is stored.
 func (r *reader) lineage(ctx context.Context, here history) (spans []span, stored uint64, err error) {
-	rows, err := r.pool.Query(ctx, lineage, here.clusterID, here.epoch, int64(math.MaxInt64))
-	if err != nil {
-		return nil, 0, err
-	}
-	var sp span
-	var first, through int64
-	_, err = pgx.ForEachRow(rows, []any{&sp.clusterID, &sp.epoch, &first, &through}, func() error {
-		sp.first, sp.through = uint64(first), uint64(through)
-		spans = append(spans, sp)
-		return nil
-	})
+	spans, err = readLineage(ctx, r.pool, here, math.MaxInt64)
 	if len(spans) > 0 {
 		stored = spans[0].through
 	}
 	return spans, stored, err
+}
+
+// querier is a connection, a transaction or a pool of them.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// readLineage returns the spans of a history through a sequence, newest first.
+func readLineage(ctx context.Context, q querier, here history, through uint64) (spans []span, err error) {
+	rows, err := q.Query(ctx, lineage, here.clusterID, here.epoch, int64(through))
+	if err != nil {
+		return nil, err
+	}
+	var sp span
+	var first, last int64
+	_, err = pgx.ForEachRow(rows, []any{&sp.clusterID, &sp.epoch, &first, &last}, func() error {
+		sp.first, sp.through = uint64(first), uint64(last)
+		spans = append(spans, sp)
+		return nil
+	})
+	return spans, err
 }
 
 // pending are the newest matching events that only the memory has, newest

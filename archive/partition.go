@@ -12,7 +12,7 @@ import (
 )
 
 // partitioned tables are ranged by month of their column "at".
-var partitioned = []string{"fleet_events", "endpoint_changes", "proxy_metrics"}
+var partitioned = []string{"fleet_events", "endpoint_changes", "proxy_metrics", "proxy_rejections", "revision_convergence"}
 
 const (
 	maintainEvery = time.Hour
@@ -119,28 +119,30 @@ const lockPartitions = `SELECT pg_advisory_xact_lock(hashtext('envoy-control-pla
 // makePartition makes one month's partition and moves what the default one has
 // of that month into it.
 func (s *session) makePartition(ctx context.Context, table string, m month) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error { return makePartition(ctx, tx, table, m) })
+}
+
+func makePartition(ctx context.Context, tx pgx.Tx, table string, m month) error {
 	name := m.partition(table)
 	from, to := bound(m), bound(m.add(1))
-	return s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, lockPartitions); err != nil {
+	if _, err := tx.Exec(ctx, lockPartitions); err != nil {
+		return err
+	}
+	var exists bool
+	if err := tx.QueryRow(ctx, `SELECT to_regclass($1::text) IS NOT NULL`, name).Scan(&exists); err != nil || exists {
+		return err
+	}
+	for _, sql := range []string{
+		"CREATE TABLE %[2]s (LIKE %[1]s INCLUDING ALL)",
+		"LOCK TABLE %[1]s_default IN ACCESS EXCLUSIVE MODE",
+		"WITH moved AS (DELETE FROM %[1]s_default WHERE at >= %[3]s AND at < %[4]s RETURNING *) INSERT INTO %[2]s SELECT * FROM moved",
+		"ALTER TABLE %[1]s ATTACH PARTITION %[2]s FOR VALUES FROM (%[3]s) TO (%[4]s)",
+	} {
+		if _, err := tx.Exec(ctx, fmt.Sprintf(sql, table, name, from, to)); err != nil {
 			return err
 		}
-		var exists bool
-		if err := tx.QueryRow(ctx, `SELECT to_regclass($1::text) IS NOT NULL`, name).Scan(&exists); err != nil || exists {
-			return err
-		}
-		for _, sql := range []string{
-			"CREATE TABLE %[2]s (LIKE %[1]s INCLUDING ALL)",
-			"LOCK TABLE %[1]s_default IN ACCESS EXCLUSIVE MODE",
-			"WITH moved AS (DELETE FROM %[1]s_default WHERE at >= %[3]s AND at < %[4]s RETURNING *) INSERT INTO %[2]s SELECT * FROM moved",
-			"ALTER TABLE %[1]s ATTACH PARTITION %[2]s FOR VALUES FROM (%[3]s) TO (%[4]s)",
-		} {
-			if _, err := tx.Exec(ctx, fmt.Sprintf(sql, table, name, from, to)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func bound(m month) string { return "'" + m.Format("2006-01-02 15:04:05") + "+00'" }

@@ -18,7 +18,7 @@ var (
 	revisionColumns = []string{
 		"cluster", "epoch", "seq", "log_index", "at", "tenant", "fleet", "revision", "by", "message", "rollback_of", "changes",
 	}
-	resourceColumns = []string{"cluster", "epoch", "seq", "op", "type", "name", "version", "content", "body"}
+	resourceColumns = []string{"cluster", "epoch", "seq", "op", "type", "name", "version", "content", "body", "aliases", "ttl_ms"}
 	endpointColumns = []string{"cluster", "epoch", "seq", "at", "tenant", "service", "version", "content", "body"}
 )
 
@@ -64,9 +64,18 @@ func (s *session) revision(r *rowSet, ev *fsmpb.Event, d *fsmpb.RevisionCreated)
 		res := stored[key{c.TypeUrl, c.Name}]
 		r.resources = append(r.resources, []any{
 			s.clusterID, s.epoch, int64(ev.Seq), opName(c.Op), clean(c.TypeUrl), clean(c.Name), c.Version,
-			s.content(c.TypeUrl, res.GetBody(), res != nil), res.GetBody(),
+			s.content(c.TypeUrl, res.GetBody(), res != nil), res.GetBody(), aliases(res), res.GetTtlMs(),
 		})
 	}
+}
+
+// aliases are never NULL, which says that a row is of a node that kept none.
+func aliases(res *fsmpb.Resource) []string {
+	out := []string{}
+	for _, a := range res.GetAliases() {
+		out = append(out, clean(a))
+	}
+	return out
 }
 
 func (s *session) endpoints(r *rowSet, ev *fsmpb.Event, service, version string) {

@@ -50,6 +50,12 @@ type session struct {
 	plainly bool
 
 	checked, maintained time.Time
+
+	// digested is the cursor up to which all is digested; digestAt is when that
+	// is next tried, digestMonth the last month that was.
+	digested    uint64
+	digestAt    time.Time
+	digestMonth month
 }
 
 // begin opens a transaction that cannot wait or linger for ever: the settings
@@ -155,7 +161,10 @@ func (s *session) turn(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	return b.full, s.acknowledge(ctx, st)
+	if err := s.acknowledge(ctx, st); err != nil || b.full {
+		return b.full, err
+	}
+	return s.digestSome(ctx), nil
 }
 
 // store writes a batch. When Postgres cannot hold an event's JSON, the batch

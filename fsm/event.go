@@ -53,7 +53,7 @@ func EventData(ev *fsmpb.Event) ([]byte, error) {
 // timeFields hold nanoseconds since the Unix epoch.
 var timeFields = map[protoreflect.Name]bool{
 	"at": true, "since": true, "node_start": true, "first_seen": true, "changed_at": true,
-	"not_before": true, "not_after": true,
+	"not_before": true, "not_after": true, "committed_at": true,
 }
 
 // plain returns a message as what encoding/json renders as an object. Fields

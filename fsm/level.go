@@ -10,8 +10,11 @@ const (
 	BaseLevel = 1
 	// LevelReadOnly knows SetReadOnly and RestoreState.
 	LevelReadOnly = 2
+	// LevelConvergence knows what ReportProxies says of convergence. Below, a
+	// binary of that level does not see it, and the others look away.
+	LevelConvergence = 3
 	// SupportedLevel is the highest that this binary knows.
-	SupportedLevel = 2
+	SupportedLevel = 3
 )
 
 // FeatureLevel returns the level that decides how commands behave.

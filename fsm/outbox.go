@@ -94,7 +94,7 @@ func EventSize(ev *fsmpb.Event) int { return proto.Size(ev) }
 func isTransition(ev *fsmpb.Event) bool {
 	switch ev.Data.(type) {
 	case *fsmpb.Event_ProxyConnected, *fsmpb.Event_ProxyDisconnected,
-		*fsmpb.Event_ProxyRejected, *fsmpb.Event_ProxyRecovered:
+		*fsmpb.Event_ProxyRejected, *fsmpb.Event_ProxyRecovered, *fsmpb.Event_ConvergenceRecorded:
 		return true
 	}
 	return false

@@ -35,7 +35,23 @@ func (t *transition) reportProxies(c *fsmpb.ReportProxies) (*fsmpb.Result, *Erro
 			t.proxyRecovered(r, report.Recovered)
 		}
 	}
+	if t.level >= LevelConvergence {
+		for _, r := range c.Convergence {
+			t.converged(c.Node, r)
+		}
+	}
 	return &fsmpb.Result{}, nil
+}
+
+// converged emits how far a node's proxies are with a revision. Nothing of it
+// is kept in the state, so that there is nothing to collapse: while the outbox
+// has no room for crowds it is left out.
+func (t *transition) converged(node string, c *fsmpb.Convergence) {
+	if _, known := t.Tenant(c.GetTenant()); !known || t.outbox.proxiesFull() {
+		return
+	}
+	c.Node = node
+	t.emit(&fsmpb.Event{Tenant: c.Tenant, Fleet: c.Fleet, Data: &fsmpb.Event_ConvergenceRecorded{ConvergenceRecorded: c}})
 }
 
 // compareStreams orders by node, then from older to newer.

@@ -226,3 +226,31 @@ func TestForgetProxies(t *testing.T) {
 		t.Fatalf("left are %s", left())
 	}
 }
+
+// What a node says of convergence becomes an event from its level on, and makes
+// way when the outbox has no room for crowds.
+func TestConvergence(t *testing.T) {
+	c := report("n1", 1, 1, connected("default", "p", 1, "edge"))
+	c.GetReportProxies().Convergence = []*fsmpb.Convergence{
+		{Tenant: "default", Fleet: "edge", Revision: 3, CommittedAt: 1, Synced: 1}, {Tenant: "none", Fleet: "edge", Revision: 3},
+	}
+	old := founded(t, fsm.LevelConvergence-1)
+	old.ok(c)
+	if kinds(old.events) != "proxy_connected;" {
+		t.Fatalf("below its level: events %s", kinds(old.events))
+	}
+	m := newMachine(t)
+	m.ok(c)
+	if kinds(m.events) != "proxy_connected;convergence_recorded;" {
+		t.Fatalf("events %s", kinds(m.events))
+	}
+	data, err := fsm.EventData(m.events[1])
+	if err != nil || string(data) != `{"committed_at":"1970-01-01T00:00:00.000000001Z","fleet":"edge","node":"n1","revision":3,"synced":1,"tenant":"default"}` {
+		t.Fatalf("%s, %v", data, err)
+	}
+	m.ok(archive(&fsmpb.ArchiveSettings{Enabled: true, MaxOutboxBytes: 1}))
+	c.GetReportProxies().Batch, c.GetReportProxies().Reports = 2, nil
+	if m.ok(c); len(m.events) != 0 {
+		t.Fatalf("a full outbox takes %s", kinds(m.events))
+	}
+}

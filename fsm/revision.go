@@ -133,3 +133,13 @@ func changeOf(old, now *fsmpb.Resource) *fsmpb.Change {
 func compareChanges(a, b *fsmpb.Change) int {
 	return cmp.Or(cmp.Compare(a.TypeUrl, b.TypeUrl), cmp.Compare(a.Name, b.Name))
 }
+
+// NewRevision returns a revision out of its description and its resources, in
+// any order: one that no state holds any more, from where it was written down.
+func NewRevision(info *fsmpb.Revision, resources []*fsmpb.Resource) *Revision {
+	r := &revising{txns: map[string]*iradix.Txn[*fsmpb.Resource]{}}
+	for _, res := range resources {
+		r.txn(res.TypeUrl).Insert([]byte(res.Name), res)
+	}
+	return &Revision{Info: info, types: r.close()}
+}

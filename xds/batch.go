@@ -46,15 +46,15 @@ func (r *reporter) run(ctx context.Context) {
 		}
 		for {
 			began := time.Now()
-			batch := r.take()
-			if len(batch) == 0 {
+			batch, summaries := r.take(), r.takeSummaries()
+			if len(batch) == 0 && len(summaries) == 0 {
 				break
 			}
-			if !r.insist(ctx, r.command(batch)) {
+			if !r.insist(ctx, r.command(batch, summaries)) {
 				return
 			}
 			r.landed()
-			r.metrics.reports.WithLabelValues("applied").Add(float64(len(batch)))
+			r.metrics.reports.WithLabelValues("applied").Add(float64(len(batch) + len(summaries)))
 			if len(batch) < maxBatchReports && !sleep(ctx, r.config.ReportInterval-time.Since(began)) {
 				return
 			}
@@ -62,10 +62,10 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-func (r *reporter) command(batch []*fsmpb.ProxyReport) *fsmpb.Command {
+func (r *reporter) command(batch []*fsmpb.ProxyReport, summaries []*fsmpb.Convergence) *fsmpb.Command {
 	r.batch++
 	return &fsmpb.Command{By: by, Op: &fsmpb.Command_ReportProxies{ReportProxies: &fsmpb.ReportProxies{
-		Node: r.config.NodeID, NodeStart: r.config.NodeStart, Batch: r.batch, Reports: batch,
+		Node: r.config.NodeID, NodeStart: r.config.NodeStart, Batch: r.batch, Reports: batch, Convergence: summaries,
 	}}}
 }
 

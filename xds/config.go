@@ -35,6 +35,10 @@ type Config struct {
 	// 100 ms.
 	ReportInterval time.Duration
 
+	// SummaryInterval is how often it is looked how far new revisions have come.
+	// Default 1 s.
+	SummaryInterval time.Duration
+
 	// ProxyGrace is how long a proxy without a stream is not yet reported as
 	// disconnected. Default 10 s; negative: at once.
 	ProxyGrace time.Duration
@@ -78,6 +82,7 @@ func (c Config) withDefaults() Config {
 	def(&c.GateTimeout, 5*time.Second)
 	def(&c.WarmingGrace, time.Second)
 	def(&c.ReportInterval, 100*time.Millisecond)
+	def(&c.SummaryInterval, time.Second)
 	def(&c.ProxyGrace, 10*time.Second)
 	def(&c.MaxRecvMsgSize, 64<<20)
 	def(&c.MaxNames, 100_000)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
@@ -113,7 +114,14 @@ func (s *Server) takeIn(q *queue) {
 	if w.state == nil {
 		return
 	}
-	q.add(s.hub.spread(w))
+	due, untouched := s.hub.spread(w)
+	q.add(due)
+	now := time.Now()
+	for _, st := range untouched {
+		st.mu.Lock()
+		st.follow(now)
+		st.mu.Unlock()
+	}
 	if w.all {
 		s.reporter.compare(w.state)
 	}
@@ -157,23 +165,26 @@ func (q *queue) next() []*stream {
 }
 
 // spread brings views and groups up to a state and returns the streams that
-// have something to look at, some of them twice.
-func (h *hub) spread(w work) []*stream {
+// have something to look at, some of them twice, and those that have a revision
+// which is followed without a message.
+func (h *hub) spread(w work) (due, untouched []*stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.advance(w.state, w.all)
-	var due []*stream
 	groups := h.dirtyGroups(w)
 	for _, s := range h.dirtyScopes(w) {
-		changed, first := h.renew(s)
+		changed, first := h.renew(s, !w.all)
 		if len(changed) > 0 {
 			for g := range s.secrets {
 				groups[g] = nil // it may name others now
 			}
 		}
 		for _, st := range s.roster.streams {
-			if first || st.wants(changed) {
+			switch {
+			case first || st.wants(changed):
 				due = append(due, st)
+			case st.spread.Load() != s.spreads.newest.Load():
+				untouched = append(untouched, st)
 			}
 		}
 	}
@@ -182,7 +193,7 @@ func (h *hub) spread(w work) []*stream {
 			due = append(due, g.roster.streams...)
 		}
 	}
-	return due
+	return due, untouched
 }
 
 func (h *hub) dirtyScopes(w work) []*scope {

@@ -1,9 +1,11 @@
 package xds
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/org/envoy-control-plane/fsm"
 )
@@ -19,6 +21,7 @@ type scope struct {
 	view atomic.Pointer[view]
 	// what proxies that come back may have
 	clusters, listeners recall
+	spreads             spreads
 
 	// guarded by hub.mu: secrets are the groups whose secrets the fleet names.
 	roster  roster
@@ -53,11 +56,15 @@ type hub struct {
 	// stand the groups with a wildcard.
 	byName map[liveKey]*liveName
 	vault  *vault
+	// following are the fleets with revisions on their way; unfollowed counts
+	// those that are not followed.
+	following  map[*scope]struct{}
+	unfollowed func()
 }
 
-func newHub(ks *kinds, v *vault) *hub {
+func newHub(ks *kinds, v *vault, m *metrics) *hub {
 	return &hub{
-		kinds:  ks,
+		kinds: ks, following: map[*scope]struct{}{}, unfollowed: m.reports.WithLabelValues("dropped").Inc,
 		scopes: map[fleetKey]*scope{}, groups: map[groupKey]*group{},
 		byName: map[liveKey]*liveName{}, vault: v,
 	}
@@ -80,8 +87,9 @@ func (h *hub) join(key fleetKey, st *stream) {
 	if !ok {
 		s = h.revive(key)
 		h.scopes[key] = s
-		h.renew(s)
+		h.renew(s, false)
 	}
+	st.spread.Store(s.spreads.newest.Load())
 	s.roster.add(st)
 	st.scope = s // before anybody finds the stream
 }
@@ -110,6 +118,7 @@ func (h *hub) leave(s *scope, st *stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.roster.remove(st)
+	s.spreads.settle(st, math.MaxUint64, func(sp *spread) { sp.departed++ })
 	if len(s.roster.streams) == 0 && h.scopes[s.key] == s {
 		delete(h.scopes, s.key)
 		if len(h.left) == maxLeft {
@@ -120,8 +129,9 @@ func (h *hub) leave(s *scope, st *stream) {
 }
 
 // renew makes the newest view of a fleet. It returns the types that changed,
-// and whether it is the first view.
-func (h *hub) renew(s *scope) (changed []string, first bool) {
+// and whether it is the first view. With follow, the way of its revision to
+// the streams is followed.
+func (h *hub) renew(s *scope, follow bool) (changed []string, first bool) {
 	if h.state == nil {
 		return nil, false
 	}
@@ -132,6 +142,9 @@ func (h *hub) renew(s *scope) (changed []string, first bool) {
 	old := s.view.Load()
 	if old != nil && old.source == r {
 		return nil, false
+	}
+	if follow {
+		h.followRevisions(s, old, r, time.Now())
 	}
 	v, changed := newView(h.kinds, r, old)
 	s.view.Store(v)

@@ -60,7 +60,7 @@ func TestRejectedTypesAreBounded(t *testing.T) {
 	r := idleReporter()
 	s := fsm.New()
 	report := func(p *fsmpb.ProxyReport) {
-		s, _, _ = s.Apply(s.Index()+1, &fsmpb.Entry{Commands: []*fsmpb.Command{r.command([]*fsmpb.ProxyReport{p})}})
+		s, _, _ = s.Apply(s.Index()+1, &fsmpb.Entry{Commands: []*fsmpb.Command{r.command([]*fsmpb.ProxyReport{p}, nil)}})
 	}
 	st := bareStream(r, "p")
 	p := reportOf(st)

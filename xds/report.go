@@ -48,6 +48,8 @@ type reporter struct {
 	paces  map[proxyKey]*pace
 	batch  uint64
 	signal chan struct{} // capacity 1
+	// summaries of revisions' spreads wait here.
+	summaries []*fsmpb.Convergence
 }
 
 // report is one entry of the queue; a dropped one was replaced.
@@ -263,7 +265,7 @@ func (r *reporter) landed() {
 func (r *reporter) idle() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.queue) == 0 && len(r.flying) == 0
+	return len(r.queue) == 0 && len(r.flying) == 0 && len(r.summaries) == 0
 }
 
 // observe looks for open streams of this process that the cluster took for

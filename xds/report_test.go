@@ -217,7 +217,7 @@ func TestBatchesAreBoundedInBytes(t *testing.T) {
 	}
 	total := 0
 	for batch := r.take(); batch != nil; batch = r.take() {
-		size := proto.Size(r.command(batch))
+		size := proto.Size(r.command(batch, nil))
 		if size > maxBatchBytes+maxBatchBytes/10 {
 			t.Fatalf("batch of %d bytes", size)
 		}

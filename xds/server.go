@@ -65,7 +65,7 @@ func New(c Config, d Deps) *Server {
 	s.kinds = newKinds(s.metrics)
 	s.leave = sync.OnceFunc(func() { close(s.leaving) })
 	v := newVault(d)
-	s.hub = newHub(s.kinds, v)
+	s.hub = newHub(s.kinds, v, s.metrics)
 	s.encoder = &encoder{identifier: c.NodeID, metrics: s.metrics, vault: v}
 	s.reporter = newReporter(c, d, s.metrics)
 	s.beats = newBeats()
@@ -83,6 +83,7 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.fanOut(ctx) })
 	wg.Go(func() { s.reporter.run(ctx) })
 	wg.Go(func() { s.beats.run(ctx) })
+	wg.Go(func() { s.followSpreads(ctx) })
 	wg.Go(func() { s.drainOnRequest(ctx) })
 	if s.config.Balance {
 		b := &balancer{server: s, shed: map[proxyKey]time.Time{}}

@@ -49,8 +49,11 @@ type stream struct {
 	// inScope, inEndpoints and inSecrets are its places in rosters; guarded by
 	// hub.mu.
 	inScope, inEndpoints, inSecrets int
-	timer                           *time.Timer
-	beatAt                          int64 // when beats wakes it
+	// spread is the number of the last of the fleet's spreads that the stream
+	// has done with, or that began before it came.
+	spread atomic.Uint64
+	timer  *time.Timer
+	beatAt int64 // when beats wakes it
 	// touched names the endpoints of the clusters that were sent before the
 	// stream asked for endpoints.
 	touched *subscription

@@ -25,6 +25,7 @@ func (st *stream) next(now time.Time) *message {
 		m = g.heartbeat() // of what the turn found the proxy to have
 	}
 	if m == nil {
+		st.follow(now)
 		st.wakeAt(now, g.wake)
 		st.beatNext(g.beat)
 	}

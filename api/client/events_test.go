@@ -121,6 +121,7 @@ func TestEventsEnd(t *testing.T) {
 		t.Errorf("once: %d events, %v", len(got), err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	waiting := &streamer{last: 9, share: 9, end: func(http.ResponseWriter) { <-ctx.Done() }}
 	c = streamers(t, waiting)
 	var kinds []string

@@ -160,6 +160,7 @@ func rig(t *testing.T) (c *client.Client, transport *fragile, doc *checker.Check
 	}
 	server, err := api.New(api.Config{Version: "v1"}, api.Deps{
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: asIs{}, Secrets: asIs{},
+		Archived: shelf{},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -327,6 +328,8 @@ func TestEveryOperation(t *testing.T) {
 	if len(events) != 3 || len(own) != 1 || own[0].Kind != "cluster_initialized" {
 		t.Errorf("events are %+v and %+v", events, own)
 	}
+
+	wantReports(t, c)
 
 	_, err = c.DeleteEndpoints(ctx, "a/b")
 	must(err)

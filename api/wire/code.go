@@ -68,6 +68,7 @@ const (
 	CodeTimeout            Code = "timeout"             // not applied; the request's time ran out
 	CodeSecretsDisabled    Code = "secrets_disabled"    // not applied; the node has no key for secrets
 	CodeArchiveUnavailable Code = "archive_unavailable" // the database does not answer
+	CodeArchiveDisabled    Code = "archive_disabled"    // the node has no database
 	CodeStorageFull        Code = "storage_full"        // not applied; no room on disk
 	CodeTooManyStreams     Code = "too_many_streams"    // the node streams events to as many as it may; ask another one
 	CodeTooSlow            Code = "too_slow"            // the end of a stream that its reader did not keep up with
@@ -109,7 +110,7 @@ func (c Code) Status() int {
 	case CodeIdempotencyMismatch:
 		return http.StatusUnprocessableEntity
 	case CodeOutboxFull, CodeReadOnly, CodeNoLeader, CodeNotLeader, CodeUnavailable, CodeTimeout, CodeSecretsDisabled,
-		CodeArchiveUnavailable, CodeTooManyStreams:
+		CodeArchiveUnavailable, CodeArchiveDisabled, CodeTooManyStreams:
 		return http.StatusServiceUnavailable
 	case CodeOutcomeUnknown:
 		return http.StatusGatewayTimeout

@@ -48,7 +48,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 3 --wait ran out, 4 rejected b
 	}
 	a.addGlobalFlags(root)
 	root.AddCommand(
-		a.applyCommand(), a.diffCommand(), a.rollbackCommand(), a.getCommand(), a.historyCommand(), a.eventsCommand(),
+		a.applyCommand(), a.diffCommand(), a.rollbackCommand(), a.getCommand(), a.historyCommand(), a.eventsCommand(), a.reportsCommand(),
 		a.proxiesCommand(), a.endpointsCommand(), a.secretsCommand(), a.createCommand(), a.deleteCommand(),
 		a.clusterCommand(), a.backupCommand(), a.restoreCommand(), a.bootstrapCommand(), a.tokenCommand(), a.completionCommand(), a.versionCommand(),
 	)

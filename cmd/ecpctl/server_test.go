@@ -141,6 +141,7 @@ func startAPI(t *testing.T, secret string) (string, *lonely) {
 	}
 	server, err := api.New(api.Config{Version: "v1", Commit: "abc", JWTSecret: []byte(secret)}, api.Deps{
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: resource.New(), Secrets: keys,
+		Archived: shelf{},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -259,7 +260,7 @@ func TestATour(t *testing.T) {
 		complains("read_only: the cluster is read-only since 20", "by anonymous: a move", "ecpctl cluster read-only off")
 	ecpctl(t, s, "", "cluster", "read-only", "off").exits(exitDone).prints("writes are allowed")
 	ecpctl(t, s, "", "create", "tenant", "late").exits(exitDone)
-	ecpctl(t, s, "", "cluster", "finalize").exits(exitDone).prints("feature level 2 (index ")
+	ecpctl(t, s, "", "cluster", "finalize").exits(exitDone).prints("feature level 3 (index ")
 	ecpctl(t, s, "", "version").exits(exitDone).prints("node", "abc")
 	ecpctl(t, "http://127.0.0.1:1,"+s, "", "--strong", "get", "fleets").exits(exitDone)
 }

@@ -68,7 +68,7 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 		deps.Secrets = c.keys
 	}
 	if s.archive != nil {
-		deps.History, deps.Past, deps.Archive = history{s.archive}, history{s.archive}, s.archiveState
+		deps.History, deps.Past, deps.Archived, deps.Archive = history{s.archive}, history{s.archive}, archived{s.archive}, s.archiveState
 	}
 	s.api, err = api.New(api.Config{
 		Version: version, Commit: commit, JWTSecret: []byte(c.jwtSecret), EventStreams: c.eventStreams,

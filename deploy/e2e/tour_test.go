@@ -87,6 +87,25 @@ func TestTour(t *testing.T) {
 		}
 		return fmt.Errorf("got %s", out)
 	})
+	c.wantReports(t)
+}
+
+// wantReports demands that the archive knows how the canary came to both
+// proxies, and that they were there.
+func (c *cluster) wantReports(t *testing.T) {
+	t.Helper()
+	eventually(t, 30*time.Second, "reports from Postgres", func() error {
+		for report, want := range map[string]string{
+			"convergence": `"revision": 2,`, "changes": `"message": "canary"`, "proxies": `"build": "envoy/`, "availability": `"fleet": "edge"`,
+		} {
+			out := c.ecpctl(0, "", "reports", report, "--fleet", "edge", "--limit", "1", "-o", "json")
+			if !strings.Contains(out, want) || report == "convergence" && !strings.Contains(out, `"converged": true`) {
+				return fmt.Errorf("%s: got %s", report, out)
+			}
+		}
+		return nil
+	})
+	t.Log(c.ecpctl(0, "", "reports", "convergence"))
 }
 
 func TestEachProxyGetsOnlyItsOwn(t *testing.T) {

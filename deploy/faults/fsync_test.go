@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/org/envoy-control-plane/deploy/history"
 )
 
 // What strace makes of a node's fsyncs. Bolt calls fdatasync, and fsync when
@@ -71,7 +73,7 @@ func TestSlowFollowersElectNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newHistory()
+	h := history.New()
 	users := make([]*client, clients)
 	for i := range users {
 		users[i] = newClient(i, seed, c.urls, h, t.Errorf)
@@ -92,7 +94,7 @@ func TestSlowFollowersElectNobody(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	did := summary(h.take())
+	did := history.Summary(h.Take())
 	t.Logf("%v", did)
 	if did["put applied"] == 0 {
 		t.Error("nothing was written meanwhile")

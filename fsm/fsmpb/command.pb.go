@@ -1360,11 +1360,13 @@ func (x *DeleteSecret) GetName() string {
 // order. A batch number that is not above the last one of the same node
 // start, or a node start below the newest, changes nothing.
 type ReportProxies struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	NodeStart     int64                  `protobuf:"varint,2,opt,name=node_start,json=nodeStart,proto3" json:"node_start,omitempty"`
-	Batch         uint64                 `protobuf:"varint,3,opt,name=batch,proto3" json:"batch,omitempty"`
-	Reports       []*ProxyReport         `protobuf:"bytes,4,rep,name=reports,proto3" json:"reports,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Node      string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	NodeStart int64                  `protobuf:"varint,2,opt,name=node_start,json=nodeStart,proto3" json:"node_start,omitempty"`
+	Batch     uint64                 `protobuf:"varint,3,opt,name=batch,proto3" json:"batch,omitempty"`
+	Reports   []*ProxyReport         `protobuf:"bytes,4,rep,name=reports,proto3" json:"reports,omitempty"`
+	// How far the node's proxies are with revisions; from LevelConvergence on.
+	Convergence   []*Convergence `protobuf:"bytes,60,rep,name=convergence,proto3" json:"convergence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1423,6 +1425,13 @@ func (x *ReportProxies) GetBatch() uint64 {
 func (x *ReportProxies) GetReports() []*ProxyReport {
 	if x != nil {
 		return x.Reports
+	}
+	return nil
+}
+
+func (x *ReportProxies) GetConvergence() []*Convergence {
+	if x != nil {
+		return x.Convergence
 	}
 	return nil
 }
@@ -2348,13 +2357,14 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\x04info\x18\x06 \x01(\v2\x16.ecp.fsm.v1.SecretInfoR\x04info\":\n" +
 	"\fDeleteSecret\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x8b\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xc6\x01\n" +
 	"\rReportProxies\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1d\n" +
 	"\n" +
 	"node_start\x18\x02 \x01(\x03R\tnodeStart\x12\x14\n" +
 	"\x05batch\x18\x03 \x01(\x04R\x05batch\x121\n" +
-	"\areports\x18\x04 \x03(\v2\x17.ecp.fsm.v1.ProxyReportR\areports\"\x87\a\n" +
+	"\areports\x18\x04 \x03(\v2\x17.ecp.fsm.v1.ProxyReportR\areports\x129\n" +
+	"\vconvergence\x18< \x03(\v2\x17.ecp.fsm.v1.ConvergenceR\vconvergence\"\x87\a\n" +
 	"\vProxyReport\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
@@ -2463,8 +2473,9 @@ var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(*FleetSettings)(nil),            // 34: ecp.fsm.v1.FleetSettings
 	(*Resource)(nil),                 // 35: ecp.fsm.v1.Resource
 	(*SecretInfo)(nil),               // 36: ecp.fsm.v1.SecretInfo
-	(*ArchiveSettings)(nil),          // 37: ecp.fsm.v1.ArchiveSettings
-	(*Locality)(nil),                 // 38: ecp.fsm.v1.Locality
+	(*Convergence)(nil),              // 37: ecp.fsm.v1.Convergence
+	(*ArchiveSettings)(nil),          // 38: ecp.fsm.v1.ArchiveSettings
+	(*Locality)(nil),                 // 39: ecp.fsm.v1.Locality
 }
 var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	2,  // 0: ecp.fsm.v1.Entry.commands:type_name -> ecp.fsm.v1.Command
@@ -2498,18 +2509,19 @@ var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	10, // 28: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
 	36, // 29: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
 	17, // 30: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
-	28, // 31: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
-	29, // 32: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
-	30, // 33: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
-	31, // 34: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
-	37, // 35: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	38, // 36: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
-	32, // 37: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	37, // 31: ecp.fsm.v1.ReportProxies.convergence:type_name -> ecp.fsm.v1.Convergence
+	28, // 32: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
+	29, // 33: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
+	30, // 34: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
+	31, // 35: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
+	38, // 36: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	39, // 37: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
+	32, // 38: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_command_proto_init() }

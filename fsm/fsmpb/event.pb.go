@@ -60,6 +60,7 @@ type Event struct {
 	//	*Event_StateRestored
 	//	*Event_ReadOnlySet
 	//	*Event_LevelRaised
+	//	*Event_ConvergenceRecorded
 	Data isEvent_Data `protobuf_oneof:"data"`
 	// Content for the archive, not part of data: the upserted resources of a
 	// revision.
@@ -336,6 +337,15 @@ func (x *Event) GetLevelRaised() *LevelRaised {
 	return nil
 }
 
+func (x *Event) GetConvergenceRecorded() *Convergence {
+	if x != nil {
+		if x, ok := x.Data.(*Event_ConvergenceRecorded); ok {
+			return x.ConvergenceRecorded
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetResources() []*Resource {
 	if x != nil {
 		return x.Resources
@@ -436,6 +446,12 @@ type Event_LevelRaised struct {
 	LevelRaised *LevelRaised `protobuf:"bytes,38,opt,name=level_raised,json=levelRaised,proto3,oneof"`
 }
 
+type Event_ConvergenceRecorded struct {
+	// How far one node's proxies have come with a revision; left out while the
+	// outbox's share for proxies is full.
+	ConvergenceRecorded *Convergence `protobuf:"bytes,65,opt,name=convergence_recorded,json=convergenceRecorded,proto3,oneof"`
+}
+
 func (*Event_ClusterInitialized) isEvent_Data() {}
 
 func (*Event_TenantPut) isEvent_Data() {}
@@ -475,6 +491,8 @@ func (*Event_StateRestored) isEvent_Data() {}
 func (*Event_ReadOnlySet) isEvent_Data() {}
 
 func (*Event_LevelRaised) isEvent_Data() {}
+
+func (*Event_ConvergenceRecorded) isEvent_Data() {}
 
 type ClusterInitialized struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1582,7 +1600,7 @@ var File_fsm_fsmpb_event_proto protoreflect.FileDescriptor
 const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\n" +
 	"\x15fsm/fsmpb/event.proto\x12\n" +
-	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\xca\f\n" +
+	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\x98\r\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
@@ -1613,7 +1631,8 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\x0esecret_deleted\x18$ \x01(\v2\x19.ecp.fsm.v1.SecretDeletedH\x00R\rsecretDeleted\x12B\n" +
 	"\x0estate_restored\x18- \x01(\v2\x19.ecp.fsm.v1.StateRestoredH\x00R\rstateRestored\x12=\n" +
 	"\rread_only_set\x18% \x01(\v2\x17.ecp.fsm.v1.ReadOnlySetH\x00R\vreadOnlySet\x12<\n" +
-	"\flevel_raised\x18& \x01(\v2\x17.ecp.fsm.v1.LevelRaisedH\x00R\vlevelRaised\x122\n" +
+	"\flevel_raised\x18& \x01(\v2\x17.ecp.fsm.v1.LevelRaisedH\x00R\vlevelRaised\x12L\n" +
+	"\x14convergence_recorded\x18A \x01(\v2\x17.ecp.fsm.v1.ConvergenceH\x00R\x13convergenceRecorded\x122\n" +
 	"\tresources\x18< \x03(\v2\x14.ecp.fsm.v1.ResourceR\tresources\x12\x1c\n" +
 	"\tendpoints\x18= \x01(\fR\tendpointsB\x06\n" +
 	"\x04data\"F\n" +
@@ -1736,15 +1755,16 @@ var file_fsm_fsmpb_event_proto_goTypes = []any{
 	nil,                        // 21: ecp.fsm.v1.TenantPut.LabelsEntry
 	nil,                        // 22: ecp.fsm.v1.FleetPut.LabelsEntry
 	nil,                        // 23: ecp.fsm.v1.ProxyConnected.LabelsEntry
-	(*Resource)(nil),           // 24: ecp.fsm.v1.Resource
-	(*Identity)(nil),           // 25: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),      // 26: ecp.fsm.v1.FleetSettings
-	(*Change)(nil),             // 27: ecp.fsm.v1.Change
-	(*SecretInfo)(nil),         // 28: ecp.fsm.v1.SecretInfo
-	(*Stream)(nil),             // 29: ecp.fsm.v1.Stream
-	(*Locality)(nil),           // 30: ecp.fsm.v1.Locality
-	(*Rejection)(nil),          // 31: ecp.fsm.v1.Rejection
-	(*ArchiveSettings)(nil),    // 32: ecp.fsm.v1.ArchiveSettings
+	(*Convergence)(nil),        // 24: ecp.fsm.v1.Convergence
+	(*Resource)(nil),           // 25: ecp.fsm.v1.Resource
+	(*Identity)(nil),           // 26: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),      // 27: ecp.fsm.v1.FleetSettings
+	(*Change)(nil),             // 28: ecp.fsm.v1.Change
+	(*SecretInfo)(nil),         // 29: ecp.fsm.v1.SecretInfo
+	(*Stream)(nil),             // 30: ecp.fsm.v1.Stream
+	(*Locality)(nil),           // 31: ecp.fsm.v1.Locality
+	(*Rejection)(nil),          // 32: ecp.fsm.v1.Rejection
+	(*ArchiveSettings)(nil),    // 33: ecp.fsm.v1.ArchiveSettings
 }
 var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Event.cluster_initialized:type_name -> ecp.fsm.v1.ClusterInitialized
@@ -1767,27 +1787,28 @@ var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	18, // 17: ecp.fsm.v1.Event.state_restored:type_name -> ecp.fsm.v1.StateRestored
 	19, // 18: ecp.fsm.v1.Event.read_only_set:type_name -> ecp.fsm.v1.ReadOnlySet
 	20, // 19: ecp.fsm.v1.Event.level_raised:type_name -> ecp.fsm.v1.LevelRaised
-	24, // 20: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
-	25, // 21: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
-	21, // 22: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
-	22, // 23: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
-	26, // 24: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
-	27, // 25: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
-	28, // 26: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
-	29, // 27: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
-	30, // 28: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
-	23, // 29: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
-	29, // 30: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
-	31, // 31: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
-	31, // 32: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
-	32, // 33: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	25, // 34: ecp.fsm.v1.StateRestored.identity:type_name -> ecp.fsm.v1.Identity
-	25, // 35: ecp.fsm.v1.StateRestored.from:type_name -> ecp.fsm.v1.Identity
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	24, // 20: ecp.fsm.v1.Event.convergence_recorded:type_name -> ecp.fsm.v1.Convergence
+	25, // 21: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
+	26, // 22: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
+	21, // 23: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
+	22, // 24: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
+	27, // 25: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
+	28, // 26: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
+	29, // 27: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
+	30, // 28: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
+	31, // 29: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
+	23, // 30: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
+	30, // 31: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
+	32, // 32: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
+	32, // 33: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
+	33, // 34: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	26, // 35: ecp.fsm.v1.StateRestored.identity:type_name -> ecp.fsm.v1.Identity
+	26, // 36: ecp.fsm.v1.StateRestored.from:type_name -> ecp.fsm.v1.Identity
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_event_proto_init() }
@@ -1817,6 +1838,7 @@ func file_fsm_fsmpb_event_proto_init() {
 		(*Event_StateRestored)(nil),
 		(*Event_ReadOnlySet)(nil),
 		(*Event_LevelRaised)(nil),
+		(*Event_ConvergenceRecorded)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

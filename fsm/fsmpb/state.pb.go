@@ -2066,6 +2066,261 @@ func (x *FieldError) GetDetail() string {
 	return ""
 }
 
+// Convergence is how far the proxies that one node served when a revision came
+// have come with it. A later one of the same node and revision replaces it.
+// Counted are streams: a proxy with aggregated discovery has one.
+type Convergence struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Tenant   string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Fleet    string                 `protobuf:"bytes,2,opt,name=fleet,proto3" json:"fleet,omitempty"`
+	Node     string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Revision uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Log index and time of the revision.
+	RevisionIndex uint64 `protobuf:"varint,5,opt,name=revision_index,json=revisionIndex,proto3" json:"revision_index,omitempty"`
+	CommittedAt   int64  `protobuf:"varint,6,opt,name=committed_at,json=committedAt,proto3" json:"committed_at,omitempty"`
+	// Streams that the node had when the revision came there, and what became of
+	// them; the rest is pending.
+	Expected uint32 `protobuf:"varint,7,opt,name=expected,proto3" json:"expected,omitempty"`
+	Synced   uint32 `protobuf:"varint,8,opt,name=synced,proto3" json:"synced,omitempty"`
+	Rejected uint32 `protobuf:"varint,9,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Ended before they had it.
+	Departed uint32 `protobuf:"varint,10,opt,name=departed,proto3" json:"departed,omitempty"`
+	// How long after the commit the synced ones were: counts in ascending
+	// buckets, each at most a sixteenth wide.
+	Reached []*Reached `protobuf:"bytes,11,rep,name=reached,proto3" json:"reached,omitempty"`
+	// The synced ones that took longest, slowest first.
+	Slowest []*SlowProxy `protobuf:"bytes,12,rep,name=slowest,proto3" json:"slowest,omitempty"`
+	// Some that are pending.
+	Waiting       []string `protobuf:"bytes,13,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Convergence) Reset() {
+	*x = Convergence{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Convergence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Convergence) ProtoMessage() {}
+
+func (x *Convergence) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Convergence.ProtoReflect.Descriptor instead.
+func (*Convergence) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Convergence) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Convergence) GetFleet() string {
+	if x != nil {
+		return x.Fleet
+	}
+	return ""
+}
+
+func (x *Convergence) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Convergence) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Convergence) GetRevisionIndex() uint64 {
+	if x != nil {
+		return x.RevisionIndex
+	}
+	return 0
+}
+
+func (x *Convergence) GetCommittedAt() int64 {
+	if x != nil {
+		return x.CommittedAt
+	}
+	return 0
+}
+
+func (x *Convergence) GetExpected() uint32 {
+	if x != nil {
+		return x.Expected
+	}
+	return 0
+}
+
+func (x *Convergence) GetSynced() uint32 {
+	if x != nil {
+		return x.Synced
+	}
+	return 0
+}
+
+func (x *Convergence) GetRejected() uint32 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *Convergence) GetDeparted() uint32 {
+	if x != nil {
+		return x.Departed
+	}
+	return 0
+}
+
+func (x *Convergence) GetReached() []*Reached {
+	if x != nil {
+		return x.Reached
+	}
+	return nil
+}
+
+func (x *Convergence) GetSlowest() []*SlowProxy {
+	if x != nil {
+		return x.Slowest
+	}
+	return nil
+}
+
+func (x *Convergence) GetWaiting() []string {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+type Reached struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WithinMs      uint32                 `protobuf:"varint,1,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
+	Streams       uint32                 `protobuf:"varint,2,opt,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reached) Reset() {
+	*x = Reached{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reached) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reached) ProtoMessage() {}
+
+func (x *Reached) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reached.ProtoReflect.Descriptor instead.
+func (*Reached) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Reached) GetWithinMs() uint32 {
+	if x != nil {
+		return x.WithinMs
+	}
+	return 0
+}
+
+func (x *Reached) GetStreams() uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
+type SlowProxy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proxy         string                 `protobuf:"bytes,1,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	AfterMs       uint32                 `protobuf:"varint,2,opt,name=after_ms,json=afterMs,proto3" json:"after_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlowProxy) Reset() {
+	*x = SlowProxy{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlowProxy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlowProxy) ProtoMessage() {}
+
+func (x *SlowProxy) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlowProxy.ProtoReflect.Descriptor instead.
+func (*SlowProxy) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SlowProxy) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *SlowProxy) GetAfterMs() uint32 {
+	if x != nil {
+		return x.AfterMs
+	}
+	return 0
+}
+
 var File_fsm_fsmpb_state_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_state_proto_rawDesc = "" +
@@ -2266,7 +2521,28 @@ const file_fsm_fsmpb_state_proto_rawDesc = "" +
 	"\n" +
 	"FieldError\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detailB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\x9b\x03\n" +
+	"\vConvergence\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05fleet\x18\x02 \x01(\tR\x05fleet\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12%\n" +
+	"\x0erevision_index\x18\x05 \x01(\x04R\rrevisionIndex\x12!\n" +
+	"\fcommitted_at\x18\x06 \x01(\x03R\vcommittedAt\x12\x1a\n" +
+	"\bexpected\x18\a \x01(\rR\bexpected\x12\x16\n" +
+	"\x06synced\x18\b \x01(\rR\x06synced\x12\x1a\n" +
+	"\brejected\x18\t \x01(\rR\brejected\x12\x1a\n" +
+	"\bdeparted\x18\n" +
+	" \x01(\rR\bdeparted\x12-\n" +
+	"\areached\x18\v \x03(\v2\x13.ecp.fsm.v1.ReachedR\areached\x12/\n" +
+	"\aslowest\x18\f \x03(\v2\x15.ecp.fsm.v1.SlowProxyR\aslowest\x12\x18\n" +
+	"\awaiting\x18\r \x03(\tR\awaiting\"@\n" +
+	"\aReached\x12\x1b\n" +
+	"\twithin_ms\x18\x01 \x01(\rR\bwithinMs\x12\x18\n" +
+	"\astreams\x18\x02 \x01(\rR\astreams\"<\n" +
+	"\tSlowProxy\x12\x14\n" +
+	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12\x19\n" +
+	"\bafter_ms\x18\x02 \x01(\rR\aafterMsB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_state_proto_rawDescOnce sync.Once
@@ -2281,7 +2557,7 @@ func file_fsm_fsmpb_state_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fsm_fsmpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_fsm_fsmpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_fsm_fsmpb_state_proto_goTypes = []any{
 	(Reference_Kind)(0),           // 0: ecp.fsm.v1.Reference.Kind
 	(Change_Op)(0),                // 1: ecp.fsm.v1.Change.Op
@@ -2308,13 +2584,16 @@ var file_fsm_fsmpb_state_proto_goTypes = []any{
 	(*Remembered)(nil),            // 22: ecp.fsm.v1.Remembered
 	(*Result)(nil),                // 23: ecp.fsm.v1.Result
 	(*FieldError)(nil),            // 24: ecp.fsm.v1.FieldError
-	nil,                           // 25: ecp.fsm.v1.Tenant.LabelsEntry
-	nil,                           // 26: ecp.fsm.v1.Fleet.LabelsEntry
-	nil,                           // 27: ecp.fsm.v1.Proxy.LabelsEntry
+	(*Convergence)(nil),           // 25: ecp.fsm.v1.Convergence
+	(*Reached)(nil),               // 26: ecp.fsm.v1.Reached
+	(*SlowProxy)(nil),             // 27: ecp.fsm.v1.SlowProxy
+	nil,                           // 28: ecp.fsm.v1.Tenant.LabelsEntry
+	nil,                           // 29: ecp.fsm.v1.Fleet.LabelsEntry
+	nil,                           // 30: ecp.fsm.v1.Proxy.LabelsEntry
 }
 var file_fsm_fsmpb_state_proto_depIdxs = []int32{
-	25, // 0: ecp.fsm.v1.Tenant.labels:type_name -> ecp.fsm.v1.Tenant.LabelsEntry
-	26, // 1: ecp.fsm.v1.Fleet.labels:type_name -> ecp.fsm.v1.Fleet.LabelsEntry
+	28, // 0: ecp.fsm.v1.Tenant.labels:type_name -> ecp.fsm.v1.Tenant.LabelsEntry
+	29, // 1: ecp.fsm.v1.Fleet.labels:type_name -> ecp.fsm.v1.Fleet.LabelsEntry
 	5,  // 2: ecp.fsm.v1.Fleet.settings:type_name -> ecp.fsm.v1.FleetSettings
 	7,  // 3: ecp.fsm.v1.Resource.references:type_name -> ecp.fsm.v1.Reference
 	0,  // 4: ecp.fsm.v1.Reference.kind:type_name -> ecp.fsm.v1.Reference.Kind
@@ -2324,7 +2603,7 @@ var file_fsm_fsmpb_state_proto_depIdxs = []int32{
 	13, // 8: ecp.fsm.v1.SecretInfo.certificates:type_name -> ecp.fsm.v1.Certificate
 	16, // 9: ecp.fsm.v1.Proxy.streams:type_name -> ecp.fsm.v1.Stream
 	15, // 10: ecp.fsm.v1.Proxy.locality:type_name -> ecp.fsm.v1.Locality
-	27, // 11: ecp.fsm.v1.Proxy.labels:type_name -> ecp.fsm.v1.Proxy.LabelsEntry
+	30, // 11: ecp.fsm.v1.Proxy.labels:type_name -> ecp.fsm.v1.Proxy.LabelsEntry
 	17, // 12: ecp.fsm.v1.Proxy.rejections:type_name -> ecp.fsm.v1.Rejection
 	16, // 13: ecp.fsm.v1.Rejection.stream:type_name -> ecp.fsm.v1.Stream
 	2,  // 14: ecp.fsm.v1.ArchiveSettings.overflow:type_name -> ecp.fsm.v1.ArchiveSettings.Overflow
@@ -2332,11 +2611,13 @@ var file_fsm_fsmpb_state_proto_depIdxs = []int32{
 	24, // 16: ecp.fsm.v1.Result.errors:type_name -> ecp.fsm.v1.FieldError
 	24, // 17: ecp.fsm.v1.Result.warnings:type_name -> ecp.fsm.v1.FieldError
 	8,  // 18: ecp.fsm.v1.Result.changed:type_name -> ecp.fsm.v1.Change
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	26, // 19: ecp.fsm.v1.Convergence.reached:type_name -> ecp.fsm.v1.Reached
+	27, // 20: ecp.fsm.v1.Convergence.slowest:type_name -> ecp.fsm.v1.SlowProxy
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_state_proto_init() }
@@ -2350,7 +2631,7 @@ func file_fsm_fsmpb_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_state_proto_rawDesc), len(file_fsm_fsmpb_state_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/org/envoy-control-plane/api"
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/fsm"
+)
+
+// shelf is an archive with one row in each report, and another on a second
+// page.
+type shelf struct{}
+
+func shelved[T any](q api.ReportQuery, row T) (*wire.Report[T], error) {
+	out := &wire.Report[T]{Items: []T{row}, Since: time.Unix(1, 0), Until: time.Unix(2, 0), AsOf: time.Unix(2, 0)}
+	if q.Cursor == "" {
+		out.Next = "second"
+	}
+	return out, nil
+}
+
+func (shelf) Changes(_ context.Context, q api.ReportQuery) (*wire.Report[wire.ReportedChange], error) {
+	return shelved(q, wire.ReportedChange{
+		Seq: 1, Index: 1, By: "alice", Kind: "revision_created", Fleet: "edge", Changes: 2,
+		Changed: []wire.Change{{Op: wire.OpAdded, Type: "cluster", Name: "web"}}, Data: json.RawMessage(`{"revision":7,"message":"why"}`),
+	})
+}
+
+func (shelf) Convergence(_ context.Context, q api.ReportQuery) (*wire.Report[wire.ReportedConvergence], error) {
+	return shelved(q, wire.ReportedConvergence{
+		Revision: 7, Index: 1, Fleet: "edge", Expected: 5, Synced: 3, Departed: 2, Converged: true, P50MS: 12, P99MS: 250, MaxMS: 1250,
+		Slowest: []wire.SlowProxy{{Proxy: "p1", Node: "n1", AfterMS: 1250}}, Waiting: []string{},
+	})
+}
+
+func (shelf) Rejections(_ context.Context, q api.ReportQuery) (*wire.Report[wire.ReportedRejections], error) {
+	return shelved(q, wire.ReportedRejections{
+		Fleet: "edge", Type: "listener", Detail: "no such filter", Count: 9, Proxies: 4, Proxy: "p1", FirstRevision: 3, LastRevision: 7,
+	})
+}
+
+func (shelf) Proxies(_ context.Context, q api.ReportQuery) (*wire.Report[wire.ReportedProxies], error) {
+	return shelved(q, wire.ReportedProxies{Build: "envoy/1.40.0", Connected: 12.25, Disconnected: 1})
+}
+
+func (shelf) Availability(_ context.Context, q api.ReportQuery) (*wire.Report[wire.ReportedAvailability], error) {
+	return shelved(q, wire.ReportedAvailability{
+		From: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Fleet: "edge", Availability: 0.9995, Connected: 1999, Disconnected: 1,
+	})
+}
+
+func (shelf) Revision(_ context.Context, _, _ string, n uint64) (*fsm.Revision, error) {
+	return nil, fsm.Refusal(fsm.CodeRevisionNotFound, "there is no %d", n)
+}
