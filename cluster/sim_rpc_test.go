@@ -29,6 +29,9 @@ type simRPC struct {
 
 var _ rpcConn = (*simRPC)(nil)
 
+// simKeepalive is when gRPC gives up a connection that is silent.
+const simKeepalive = 13 * time.Second
+
 // Invoke implements grpc.ClientConnInterface.
 func (c *simRPC) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
 	n := c.x.sim.net
@@ -74,7 +77,7 @@ func unavailable(ctx context.Context, n *simNet, why string) error {
 }
 
 // carry takes a request over, has it answered, and takes the answer back. Who
-// has lost one hears of it after a while, or never.
+// has lost one hears of it after a while.
 func (c *simRPC) carry(ctx context.Context, l simLink, target, method string, args, got proto.Message, answer chan<- error) {
 	n := c.x.sim.net
 	if c.x.crashed() {
@@ -87,7 +90,11 @@ func (c *simRPC) carry(ctx context.Context, l simLink, target, method string, ar
 		}
 	}
 	n.trace.note(l.from, "lost: %s to %s", path.Base(method), l.to)
-	if n.often(500) && n.pause(n.upTo(500*time.Millisecond)) {
+	after := simKeepalive
+	if n.often(500) {
+		after = n.upTo(500 * time.Millisecond)
+	}
+	if n.pause(after) {
 		answer <- status.Error(codes.Unavailable, errSimReset.Error())
 	}
 }
