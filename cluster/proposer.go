@@ -26,7 +26,7 @@ const (
 )
 
 // proposer is the leader's one way into the log. It puts the commands that
-// wait at the same moment into one entry, under one stamp, and keeps several
+// wait at the same moment into one entry, under one stamp, and keeps few
 // entries in flight. It never waits for more commands to come.
 //
 // Invariant: a proposal that was withdrawn, or answered with not_leader, is in
