@@ -161,7 +161,8 @@ func (s *Server) subscribe(c *call, tenant string) (*stream, error) {
 // stateAt returns a state that has what a stream is to begin behind. One that
 // lacks it is confirmed: this node may lag behind the one that the client knows.
 func (s *Server) stateAt(c *call, tenant string, begin start) (*fsm.State, error) {
-	state, err := s.deps.Cluster.State(), error(nil)
+	state := s.deps.Cluster.State()
+	var err error
 	if begin.byIndex {
 		if state, err = s.reached(c.ctx, begin.spot.number); err != nil {
 			return nil, err

@@ -147,7 +147,7 @@ func dial(ctx context.Context, url string, o *websocket.DialOptions) (*socket, e
 
 type socket struct {
 	conn   *websocket.Conn
-	ctx    context.Context //nolint:containedctx // of the whole stream
+	ctx    context.Context // of the whole stream
 	cancel context.CancelFunc
 }
 
@@ -220,7 +220,7 @@ func rest(t *testing.T, s subscriber) []delivery {
 }
 
 // ends demands the code that the node ends a stream with.
-func ends(t *testing.T, s subscriber, code wire.Code) *wire.Problem {
+func ends(t *testing.T, s subscriber, code wire.Code) wire.Problem {
 	t.Helper()
 	for {
 		_, err := s.next()
@@ -232,13 +232,13 @@ func ends(t *testing.T, s subscriber, code wire.Code) *wire.Problem {
 }
 
 // refusedWith demands the code of an error.
-func refusedWith(t *testing.T, err error, code wire.Code) *wire.Problem {
+func refusedWith(t *testing.T, err error, code wire.Code) wire.Problem {
 	t.Helper()
 	p, ok := errors.AsType[*wire.Problem](err)
 	if !ok || p.Code != code || p.Status != code.Status() {
 		t.Fatalf("%v, want %s", err, code)
 	}
-	return p
+	return *p
 }
 
 // numbers are the tenant_seq of events.

@@ -55,7 +55,7 @@ func (o *socket) event(_ uint64, json []byte) error {
 	ctx, cancel := context.WithTimeout(o.st.c.ctx, o.st.s.cfg.EventWrite)
 	defer cancel()
 	err := o.conn.Write(ctx, websocket.MessageText, json)
-	if err != nil && ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // Err returns nothing else
+	if err != nil && ctx.Err() == context.DeadlineExceeded {
 		return errSlow
 	}
 	return lost(err)

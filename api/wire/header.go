@@ -37,7 +37,7 @@ const (
 	// EventProtocol is the WebSocket subprotocol of event streams. A client that can
 	// set no Authorization header offers BearerProtocol with its token beside it.
 	EventProtocol  = "ecp.events.v1"
-	BearerProtocol = "ecp.bearer."
+	BearerProtocol = "ecp.bearer." //nolint:gosec // what a token stands behind
 
 	// Prefix of every path but /health, /ready and /version.
 	Prefix = "/api/v1"

@@ -67,7 +67,7 @@ func (a *app) events(ctx context.Context, c *client.Client, q client.EventQuery)
 		err = a.printEvents(c.Events(ctx, q))
 	}
 	if ctx.Err() != nil {
-		return nil // interrupted, which is how following ends
+		err = nil // interrupted, which is how following ends
 	}
 	return err
 }
