@@ -80,6 +80,9 @@ func (n *Node) WhileLeading(ctx context.Context, do func(ctx context.Context, te
 // watchLeadership takes over when Raft says so.
 func (n *Node) watchLeadership(ctx context.Context) error {
 	rt := n.rt.Load()
+	if rt == nil {
+		return nil // the node has stopped before this began
+	}
 	relieve := func() {}
 	for {
 		select {
