@@ -69,7 +69,7 @@ func jsonType(f protoreflect.FieldDescriptor) string {
 	switch {
 	case f.Message() != nil:
 		return "object"
-	case f.Enum() != nil, slices.Contains([]string{"at", "since", "node_start", "not_before", "not_after"}, string(f.Name())):
+	case f.Enum() != nil, slices.Contains([]string{"at", "since", "node_start", "not_before", "not_after", "committed_at"}, string(f.Name())):
 		return "string"
 	}
 	switch f.Kind() {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func TestNewerLevelStopsTheNode(t *testing.T) {
 		t.Helper()
 		select {
 		case err := <-s.done:
-			if err == nil || !strings.Contains(err.Error(), "the log needs a newer binary: feature level 3") {
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("the log needs a newer binary: feature level %d", fsm.SupportedLevel+1)) {
 				t.Errorf("Run: %v", err)
 			}
 		case <-time.After(20 * time.Second):

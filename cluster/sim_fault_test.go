@@ -47,9 +47,9 @@ func simFaults() []simFault {
 		{"hanging disk", onDisk(func(d *simDisk) { d.hang = make(chan struct{}) })},
 		{"full disk", onDisk(func(d *simDisk) { d.full = fmt.Errorf("simulated: %w", syscall.ENOSPC) })},
 		{"failing disk", func(s *simulation, h *simHost, _ uint64) func() {
-			h.disk.set(func(d *simDisk) { d.fail = fmt.Errorf("simulated: %w", syscall.EIO) })
+			h.disk.Load().set(func(d *simDisk) { d.fail = fmt.Errorf("simulated: %w", syscall.EIO) })
 			return func() {
-				h.disk.heal()
+				h.disk.Load().heal()
 				s.down((*simHost).crash, h)()
 			}
 		}},
@@ -93,9 +93,9 @@ func weather(to simWeather) func(*simulation, *simHost, uint64) func() {
 
 func onDisk(do func(*simDisk)) func(*simulation, *simHost, uint64) func() {
 	return func(_ *simulation, h *simHost, _ uint64) func() {
-		h.disk.heal()
-		h.disk.set(do)
-		return h.disk.heal
+		h.disk.Load().heal()
+		h.disk.Load().set(do)
+		return func() { h.disk.Load().heal() }
 	}
 }
 
@@ -136,7 +136,7 @@ func (h *simHost) wipe() {
 	h.crash()
 	if h.sim.mayWipe() {
 		h.wipes++
-		h.disk = newSimDisk(h.sim.net, h.sim.plan.forgets)
+		h.disk.Store(newSimDisk(h.sim.net, h.sim.plan.forgets))
 		h.sim.trace.note(h.id, "has an empty disk")
 	}
 }

@@ -20,7 +20,7 @@ import (
 type simHost struct {
 	sim   *simulation
 	id    string
-	disk  *simDisk
+	disk  atomic.Pointer[simDisk] // another one once it is wiped
 	wipes int
 	// busy is held while a node is brought down or up.
 	busy turn
@@ -56,7 +56,7 @@ func (h *simHost) start() error {
 	n, err := New(h.config(), Deps{
 		Log: slog.New(&simLog{trace: h.sim.trace, host: h.id}), Observers: []Observer{x},
 		around: world{
-			files: h.disk.open,
+			files: h.disk.Load().open,
 			listen: func(context.Context, string, string) (net.Listener, error) {
 				return &simListener{done: make(chan struct{})}, nil
 			},
@@ -111,7 +111,7 @@ func (h *simHost) crash() {
 	h.sim.trace.note(h.id, "crashes")
 	close(x.dead)
 	h.sim.net.connect(h.id, nil)
-	h.disk.crash()
+	h.disk.Load().crash()
 	x.stop()
 	h.end()
 }

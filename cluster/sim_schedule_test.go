@@ -104,7 +104,7 @@ func TestStartOnAFailedDisk(t *testing.T) {
 	scenario(t, func(s *simulation) error {
 		h := s.hosts[0]
 		s.down((*simHost).crash, h)
-		h.disk.set(func(d *simDisk) { d.fail = fmt.Errorf("simulated: %w", syscall.EIO) })
+		h.disk.Load().set(func(d *simDisk) { d.fail = fmt.Errorf("simulated: %w", syscall.EIO) })
 		if err := h.start(); err != nil {
 			return err
 		}

@@ -39,7 +39,8 @@ func newSimulation(seed uint64, dir string, plan simPlan) *simulation {
 	s := &simulation{seed: seed, dir: dir, plan: plan, trace: newSimTrace(), checks: newSimChecks(), history: history.New()}
 	s.net = newSimNet(rand.New(rand.NewPCG(seed, 2)), s.trace)
 	for i := range plan.hosts {
-		h := &simHost{sim: s, id: fmt.Sprintf("n%d", i), disk: newSimDisk(s.net, plan.forgets), busy: newTurn()}
+		h := &simHost{sim: s, id: fmt.Sprintf("n%d", i), busy: newTurn()}
+		h.disk.Store(newSimDisk(s.net, plan.forgets))
 		s.hosts = append(s.hosts, h)
 	}
 	return s
@@ -158,7 +159,7 @@ func (s *simulation) write(c *fsmpb.Command, key string) (uint64, error) {
 func (s *simulation) settle(stop func(), clients <-chan struct{}) {
 	s.net.change(linksBetween(s.ids(), s.ids()), func(w *simWeather) { *w = simWeather{latency: simLatency} })
 	for _, h := range s.hosts {
-		h.disk.heal()
+		h.disk.Load().heal()
 	}
 	s.down(func(h *simHost) { // who has given up is started again
 		if x := h.node; x != nil && (x.ctx.Err() != nil || x.node.failed.Load() != nil) {
@@ -196,7 +197,7 @@ func (s *simulation) settle(stop func(), clients <-chan struct{}) {
 // end stops all nodes and messages.
 func (s *simulation) end() {
 	s.each(s.hosts, func(h *simHost) {
-		h.disk.heal()
+		h.disk.Load().heal()
 		if h.node != nil {
 			h.node.stop()
 			h.end()

@@ -116,7 +116,7 @@ type Trio struct {
 	Clients int     `json:"clients,omitempty"`
 	Size    int     `json:"size,omitempty"` // bytes of a value
 	Seconds float64 `json:"seconds,omitempty"`
-	Offered int     `json:"rate,omitempty"` // writes a second
+	Offered int     `json:"offered,omitempty"` // writes a second
 	Busy    int     `json:"busy,omitempty"` // processes beside the cluster
 	Proxies int     `json:"proxies,omitempty"`
 	Content int     `json:"resources,omitempty"`
