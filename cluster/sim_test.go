@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +33,7 @@ type simulation struct {
 	history *history.Recorder
 	// final is the state at the end, nil when it was not reached.
 	final *fsm.State
-	wiped int
+	wiped atomic.Bool
 }
 
 func newSimulation(seed uint64, dir string, plan simPlan) *simulation {
@@ -55,8 +56,7 @@ func (s *simulation) ids() (ids []string) {
 
 // mayWipe grants one disk of the founders': two could be a majority's.
 func (s *simulation) mayWipe() bool {
-	s.wiped++
-	return s.wiped == 1
+	return s.wiped.CompareAndSwap(false, true)
 }
 
 // target returns the host of a step.

@@ -117,7 +117,7 @@ type Trio struct {
 	Size    int     `json:"size,omitempty"` // bytes of a value
 	Seconds float64 `json:"seconds,omitempty"`
 	Offered int     `json:"offered,omitempty"` // writes a second
-	Busy    int     `json:"busy,omitempty"` // processes beside the cluster
+	Busy    int     `json:"busy,omitempty"`    // processes beside the cluster
 	Proxies int     `json:"proxies,omitempty"`
 	Content int     `json:"resources,omitempty"`
 	Kills   int     `json:"kills,omitempty"`
