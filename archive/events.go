@@ -3,11 +3,9 @@ package archive
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/org/envoy-control-plane/fsm"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // EventsAfter returns up to limit stored events of a tenant with a tenant_seq
@@ -71,23 +69,14 @@ func (a *Archive) NumberAt(ctx context.Context, tenant string, index uint64) (nu
 
 // along reads along the present history, newest span first.
 func (a *Archive) along(ctx context.Context, read func(context.Context, *reader, []span) error) error {
-	a.mu.Lock()
-	pool := a.pool
-	a.mu.Unlock()
-	if pool == nil {
-		return fsm.Refusal(fsm.CodeUnavailable, "the archive has not started")
-	}
-	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
-	defer cancel()
-	r := &reader{pool: pool, st: a.cluster.State()}
-	spans, _, err := r.lineage(ctx, history{r.st.Identity().GetClusterId(), r.st.Identity().GetEpoch()})
-	if err == nil {
-		err = read(ctx, r, spans)
-	}
-	if err != nil && fsm.CodeOf(err) == "" {
-		return fmt.Errorf("%w: %w", fsm.Refusal(fsm.CodeUnavailable, "the archive's database does not answer"), err)
-	}
-	return err
+	return a.onPool(ctx, func(ctx context.Context, pool *pgxpool.Pool) error {
+		r := &reader{pool: pool, st: a.cluster.State()}
+		spans, _, err := r.lineage(ctx, history{r.st.Identity().GetClusterId(), r.st.Identity().GetEpoch()})
+		if err != nil {
+			return err
+		}
+		return read(ctx, r, spans)
+	})
 }
 
 // bisect returns the sequence of a tenant's last event in a span whose column is

@@ -66,20 +66,33 @@ func (a *Archive) History(ctx context.Context, q HistoryQuery) ([]*Event, string
 	case q.Limit == 0:
 		q.Limit = defaultLimit
 	}
+	var events []*Event
+	var next string
+	err := a.onPool(ctx, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
+		r := &reader{query: q, pool: pool, st: a.cluster.State()}
+		events, next, err = r.page(ctx)
+		return err
+	})
+	return events, next, err
+}
+
+// onPool runs f with the connections of the read URL, in the time that it has.
+// An error that is no refusal becomes one that says that the database does not
+// answer.
+func (a *Archive) onPool(ctx context.Context, f func(context.Context, *pgxpool.Pool) error) error {
 	a.mu.Lock()
 	pool := a.pool
 	a.mu.Unlock()
 	if pool == nil {
-		return nil, "", fsm.Refusal(fsm.CodeUnavailable, "the archive has not started")
+		return fsm.Refusal(fsm.CodeUnavailable, "the archive has not started")
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
-	r := &reader{query: q, pool: pool, st: a.cluster.State()}
-	events, next, err := r.page(ctx)
+	err := f(ctx, pool)
 	if err != nil && fsm.CodeOf(err) == "" {
-		return nil, "", fmt.Errorf("%w: %w", fsm.Refusal(fsm.CodeUnavailable, "the archive's database does not answer"), err)
+		return fmt.Errorf("%w: %w", fsm.Refusal(fsm.CodeUnavailable, "the archive's database does not answer"), err)
 	}
-	return events, next, err
+	return err
 }
 
 // reader reads one page.

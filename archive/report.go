@@ -5,11 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/org/envoy-control-plane/fsm"
 )
@@ -89,30 +89,19 @@ SET LOCAL plan_cache_mode = force_custom_plan;
 SET LOCAL jit = off;
 SET LOCAL max_parallel_workers_per_gather = 0`
 
-// read runs f on the read URL. An error that is no refusal becomes one that
-// says that the database does not answer.
+// read runs f in one transaction on the read URL, see onPool.
 func (a *Archive) read(ctx context.Context, f func(context.Context, *reading) error) error {
-	a.mu.Lock()
-	pool := a.pool
-	a.mu.Unlock()
-	if pool == nil {
-		return fsm.Refusal(fsm.CodeUnavailable, "the archive has not started")
-	}
-	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
-	defer cancel()
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginReading}, func(tx pgx.Tx) error {
-		r := &reading{tx: tx, st: a.cluster.State()}
-		var err error
-		r.spans, err = readLineage(ctx, tx, history{r.st.Identity().GetClusterId(), r.st.Identity().GetEpoch()}, maxSeq)
-		if err != nil {
-			return err
-		}
-		return f(ctx, r)
+	return a.onPool(ctx, func(ctx context.Context, pool *pgxpool.Pool) error {
+		return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginReading}, func(tx pgx.Tx) error {
+			r := &reading{tx: tx, st: a.cluster.State()}
+			var err error
+			r.spans, err = readLineage(ctx, tx, history{r.st.Identity().GetClusterId(), r.st.Identity().GetEpoch()}, maxSeq)
+			if err != nil {
+				return err
+			}
+			return f(ctx, r)
+		})
 	})
-	if err != nil && fsm.CodeOf(err) == "" {
-		return fmt.Errorf("%w: %w", fsm.Refusal(fsm.CodeUnavailable, "the archive's database does not answer"), err)
-	}
-	return err
 }
 
 // spanArrays are the spans as parameters.

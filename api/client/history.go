@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
@@ -21,17 +20,8 @@ type HistoryQuery struct {
 }
 
 func (q HistoryQuery) values() url.Values {
-	values := queryOf("fleet", q.Fleet, "kind", q.Kind, "by", q.By, "cursor", q.Cursor)
-	if !q.Since.IsZero() {
-		values.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
-	}
-	if !q.Until.IsZero() {
-		values.Set("until", q.Until.UTC().Format(time.RFC3339Nano))
-	}
-	if q.Limit > 0 {
-		values.Set("limit", strconv.Itoa(min(q.Limit, wire.MaxLimit)))
-	}
-	return values
+	return queryOf("fleet", q.Fleet, "kind", q.Kind, "by", q.By, "since", instant(q.Since), "until", instant(q.Until),
+		"limit", pageLimit(q.Limit), "cursor", q.Cursor)
 }
 
 // History reads one page of the tenant's events, newest first.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
 )
@@ -81,7 +82,8 @@ func queryOf(pairs ...string) url.Values {
 	return q
 }
 
-// flag and number are parameters that are left out when they say nothing.
+// flag, number, instant and pageLimit are parameters that are left out when they
+// say nothing.
 func flag(on bool) string {
 	if on {
 		return "true"
@@ -94,4 +96,15 @@ func number(n uint64) string {
 		return ""
 	}
 	return strconv.FormatUint(n, 10)
+}
+
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+func pageLimit(n int) string {
+	return number(uint64(max(0, min(n, wire.MaxLimit))))
 }

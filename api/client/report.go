@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
@@ -25,17 +24,8 @@ type ReportQuery struct {
 }
 
 func (q ReportQuery) values() url.Values {
-	values := queryOf("fleet", q.Fleet, "kind", q.Kind, "by", q.By, "interval", q.Interval, "cursor", q.Cursor)
-	if !q.Since.IsZero() {
-		values.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
-	}
-	if !q.Until.IsZero() {
-		values.Set("until", q.Until.UTC().Format(time.RFC3339Nano))
-	}
-	if q.Limit > 0 {
-		values.Set("limit", strconv.Itoa(min(q.Limit, wire.MaxLimit)))
-	}
-	return values
+	return queryOf("fleet", q.Fleet, "kind", q.Kind, "by", q.By, "interval", q.Interval,
+		"since", instant(q.Since), "until", instant(q.Until), "limit", pageLimit(q.Limit), "cursor", q.Cursor)
 }
 
 func report[T any](ctx context.Context, c *Client, name string, q ReportQuery) (*wire.Report[T], error) {
