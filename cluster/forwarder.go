@@ -13,12 +13,9 @@ import (
 	"github.com/org/envoy-control-plane/cluster/clusterpb"
 )
 
-// maxForwards is how many requests to the leader are under way at a time. What
-// comes meanwhile goes together in the next one.
-const maxForwards = 1
-
 // forwarder is a follower's way to the leader: it sends the commands that wait
-// at the same moment in one request. Alone, a command goes at once.
+// at the same moment in one request. One is under way at a time; what comes
+// meanwhile goes together in the next. Alone, a command goes at once.
 type forwarder struct {
 	intake
 	n *Node
@@ -29,24 +26,14 @@ func newForwarder(n *Node) *forwarder { return &forwarder{intake: newIntake(), n
 // run sends what comes until ctx ends; what is under way is then unknown.
 func (f *forwarder) run(ctx context.Context) error {
 	defer f.close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	free := make(chan struct{}, maxForwards)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case free <- struct{}{}:
-		}
-		select {
-		case <-ctx.Done():
-			return nil
 		case first := <-f.in:
-			batch := f.collect(first)
-			wg.Go(func() {
+			if batch := f.collect(first); len(batch) > 0 {
 				f.send(ctx, batch)
-				<-free
-			})
+			}
 		}
 	}
 }
@@ -66,11 +53,9 @@ func (f *forwarder) send(ctx context.Context, batch []*proposal) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer background(ctx, func(ctx context.Context) { f.n.whileLed(ctx, leader, cancel) })()
-	switch len(batch) {
-	case 0: // all withdrawn
-	case 1:
+	if len(batch) == 1 {
 		f.one(ctx, client, batch[0])
-	default:
+	} else {
 		f.many(ctx, client, batch)
 	}
 }
