@@ -60,16 +60,12 @@ func (o *trioOptions) addLoad(f *pflag.FlagSet) {
 // not there.
 func besideMe(name string) string {
 	if me, err := os.Executable(); err == nil {
-		if path := filepath.Join(filepath.Dir(me), name); exists(path) {
+		path := filepath.Join(filepath.Dir(me), name)
+		if _, err := os.Stat(path); err == nil {
 			return path
 		}
 	}
 	return name
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 func (o *trioOptions) check() error {

@@ -2,10 +2,8 @@ package local
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -25,24 +23,14 @@ type EtcdOptions struct {
 	Under []string
 }
 
-// Etcd is a running member.
-type Etcd struct {
-	*Process
-	ID string
-	// Address is the host and port of its clients.
-	Address string
-}
-
 // EtcdMember is an element of EtcdOptions.Members.
 func EtcdMember(id string, peer int) string { return id + "=" + etcdURL(peer) }
 
-func etcdURL(port int) string { return "http://" + loopbackAt(port) }
-
-func loopbackAt(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+func etcdURL(port int) string { return "http://" + Loopback(port) }
 
 // StartEtcd starts a member with etcd's defaults and returns before it serves.
 // It ends with Stop, or with this process.
-func StartEtcd(o EtcdOptions) (*Etcd, error) {
+func StartEtcd(o EtcdOptions) (*Process, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("start etcd %s: %w", o.ID, err)
 	}
@@ -59,5 +47,5 @@ func StartEtcd(o EtcdOptions) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start etcd %s: %w", o.ID, err)
 	}
-	return &Etcd{Process: process, ID: o.ID, Address: loopbackAt(o.Client)}, nil
+	return process, nil
 }

@@ -5,7 +5,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 )
+
+// Loopback is a port of 127.0.0.1 as host:port.
+func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // FreePorts returns n loopback ports that nobody had a moment ago, neither for
 // TCP nor for UDP. They lie below those that the system gives to connections:

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -57,7 +56,7 @@ func StartS3(ctx context.Context, dir string, port int) (*S3, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &S3{Endpoint: "http://127.0.0.1:" + strconv.Itoa(port), Port: port, Dir: dir}
+	s := &S3{Endpoint: "http://" + Loopback(port), Port: port, Dir: dir}
 	buckets, meta := filepath.Join(dir, "buckets"), filepath.Join(dir, "meta")
 	if err := errors.Join(os.MkdirAll(buckets, 0o755), os.MkdirAll(meta, 0o755)); err != nil {
 		return nil, fmt.Errorf("start s3: %w", err)
@@ -65,7 +64,7 @@ func StartS3(ctx context.Context, dir string, port int) (*S3, error) {
 	s.Process, err = startProcess(command{
 		path: bin, stop: "TERM", log: filepath.Join(dir, "log"),
 		args: []string{
-			"--access", S3AccessKey, "--secret", S3SecretKey, "--port", "127.0.0.1:" + strconv.Itoa(port), "--quiet",
+			"--access", S3AccessKey, "--secret", S3SecretKey, "--port", Loopback(port), "--quiet",
 			"posix", "--sidecar", meta, buckets,
 		},
 	})

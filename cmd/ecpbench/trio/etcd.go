@@ -21,16 +21,12 @@ func (etcd) start(c *Cluster, i int, under []string) (*local.Process, error) {
 	for i, p := range c.ports {
 		members = append(members, local.EtcdMember(c.id(i), p.Raft))
 	}
-	m, err := local.StartEtcd(local.EtcdOptions{
+	return local.StartEtcd(local.EtcdOptions{
 		Bin: c.o.Bin, ID: c.id(i), Dir: c.dir(i), Client: c.ports[i].HTTP, Peer: c.ports[i].Raft, Members: members, Under: under,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return m.Process, nil
 }
 
-func (etcd) address(c *Cluster, i int) string { return loopback(c.ports[i].HTTP) }
+func (etcd) address(c *Cluster, i int) string { return local.Loopback(c.ports[i].HTTP) }
 
 func (e etcd) metrics(c *Cluster, i int) string { return "http://" + e.address(c, i) + "/metrics" }
 

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +20,7 @@ type ours struct{}
 func (ours) start(c *Cluster, i int, under []string) (*local.Process, error) {
 	var join []string
 	for _, p := range c.ports {
-		join = append(join, loopback(p.Gossip))
+		join = append(join, local.Loopback(p.Gossip))
 	}
 	n, err := local.StartNode(local.NodeOptions{
 		Bin: c.o.Bin, ID: c.id(i), Dir: c.dir(i), Ports: c.ports[i], Join: join, Expect: Members,
@@ -44,12 +42,10 @@ func (c *Cluster) seed(i int) []string {
 	return []string{"--restore", c.o.Seed, "--from-cluster", c.o.SeedCluster}
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-func (ours) address(c *Cluster, i int) string { return loopback(c.ports[i].HTTP) }
+func (ours) address(c *Cluster, i int) string { return local.Loopback(c.ports[i].HTTP) }
 
 func (ours) metrics(c *Cluster, i int) string {
-	return "http://" + loopback(c.ports[i].Metrics) + "/metrics"
+	return "http://" + local.Loopback(c.ports[i].Metrics) + "/metrics"
 }
 
 func (ours) leads() string   { return "ecp_raft_leader" }

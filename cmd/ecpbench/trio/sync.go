@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -89,7 +90,7 @@ func SyncTime(dir string) (time.Duration, error) {
 		if _, err := f.Write(block); err != nil {
 			return 0, err
 		}
-		if err := dataSync(f); err != nil {
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
 			return 0, err
 		}
 		took[i] = time.Since(began)

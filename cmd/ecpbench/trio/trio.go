@@ -182,7 +182,7 @@ func (c *Cluster) Stop() error {
 func (c *Cluster) Address(i int) string { return c.kind.address(c, i) }
 
 // XDS is where the proxies of a member connect to.
-func (c *Cluster) XDS(i int) string { return loopback(c.ports[i].XDS) }
+func (c *Cluster) XDS(i int) string { return local.Loopback(c.ports[i].XDS) }
 
 // Kind is ECP or Etcd.
 func (c *Cluster) Kind() string { return c.o.Kind }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -110,8 +109,6 @@ func (c *cluster) check() error {
 func (c *cluster) say(format string, args ...any) { fmt.Fprintf(c.Out, format+"\n", args...) }
 
 func (c *cluster) port(base int) int { return base + c.PortOffset }
-
-func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 // keepRunning starts nodes that die again until ctx ends.
 func (c *cluster) keepRunning(ctx context.Context) error {

@@ -24,7 +24,7 @@ import (
 
 func (c *cluster) startUpstream(context.Context) error {
 	var err error
-	c.upstream, err = local.StartUpstream(loopback(c.port(upstreamPort)), local.UpstreamHandler("demo"))
+	c.upstream, err = local.StartUpstream(local.Loopback(c.port(upstreamPort)), local.UpstreamHandler("demo"))
 	return err
 }
 
@@ -78,7 +78,7 @@ func (c *cluster) options(i int) local.NodeOptions {
 	if c.Nodes > 1 {
 		o.Expect = c.Nodes
 		for n := range c.Nodes {
-			o.Join = append(o.Join, loopback(local.PortsAt(c.PortOffset+n).Gossip))
+			o.Join = append(o.Join, local.Loopback(local.PortsAt(c.PortOffset+n).Gossip))
 		}
 	}
 	return o
@@ -143,7 +143,7 @@ func (c *cluster) startEnvoys(ctx context.Context) error {
 		// Each begins with another node, so that they spread.
 		order := append(append([]string{}, xds[i%len(xds):]...), xds[:i%len(xds)]...)
 		text, err := bootstrap.Envoy(bootstrap.Options{
-			Proxy: id, Fleet: fleet, XDS: order, Admin: loopback(c.port(adminPort) + i),
+			Proxy: id, Fleet: fleet, XDS: order, Admin: local.Loopback(c.port(adminPort) + i),
 		})
 		if err != nil {
 			return err
@@ -158,7 +158,7 @@ func (c *cluster) startEnvoys(ctx context.Context) error {
 }
 
 // routed is the URL that goes through the Envoys.
-func (c *cluster) routed() string { return "http://" + loopback(c.port(listenerPort)) + "/" }
+func (c *cluster) routed() string { return "http://" + local.Loopback(c.port(listenerPort)) + "/" }
 
 // waitRouted returns when a request goes through an Envoy to the upstream.
 func (c *cluster) waitRouted(ctx context.Context) error {
