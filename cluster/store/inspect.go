@@ -134,7 +134,7 @@ func (i *Inspection) readStable(path string) error {
 		return fmt.Errorf("vote: %w", err)
 	}
 	i.VotedFor = string(voted)
-	return nil
+	return whole(path)
 }
 
 func (i *Inspection) readSnapshots(dir string) error {
@@ -194,7 +194,7 @@ func (i *Inspection) readLog(path string, each func(*Inspection, *raft.Log)) err
 			each(i, &entry)
 		}
 	}
-	return nil
+	return whole(path)
 }
 
 // configure notes a change of the membership.

@@ -23,12 +23,7 @@ func intact(path string) error {
 		return err
 	}
 	err = guarded(func() error {
-		db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: lockTimeout})
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		return db.View(func(tx *bbolt.Tx) error {
+		return walk(path, func(tx *bbolt.Tx) error {
 			return tx.ForEach(func(_ []byte, bucket *bbolt.Bucket) error {
 				return bucket.ForEach(func(_, _ []byte) error { return nil })
 			})
@@ -42,6 +37,29 @@ func intact(path string) error {
 	}
 	return nil
 }
+
+// walk looks at a bolt file read-only, if all of it is there: a look at the keys
+// does not tell, because a value, as the reserve, may be large.
+func walk(path string, look func(*bbolt.Tx) error) error {
+	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: lockTimeout})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return db.View(func(tx *bbolt.Tx) error {
+		if info.Size() < tx.Size() {
+			return fmt.Errorf("it is cut short: it has %d bytes of %d", info.Size(), tx.Size())
+		}
+		return look(tx)
+	})
+}
+
+// whole reports that a bolt file has been cut short.
+func whole(path string) error { return walk(path, func(*bbolt.Tx) error { return nil }) }
 
 // guarded makes errors of what bolt does on a file that is no longer one of
 // its own: panics, and faults where the file ends early.

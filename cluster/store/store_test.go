@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -337,25 +338,48 @@ func TestTwoProcessesDoNotShareADisk(t *testing.T) {
 }
 
 func TestTruncatedFileIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir)
-	if err := s.Log.StoreLogs(entries(1, 2000)); err != nil {
-		t.Fatal(err)
+	for _, count := range []uint64{1, 2000} { // one: most of the file is the reserve
+		for _, eighths := range []int64{1, 3, 5, 7} {
+			t.Run(fmt.Sprint(count, " entries, ", eighths, " eighths"), func(t *testing.T) {
+				dir := t.TempDir()
+				s := open(t, dir)
+				if err := s.Log.StoreLogs(entries(1, count)); err != nil {
+					t.Fatal(err)
+				}
+				s.Close()
+				path := filepath.Join(dir, logFile)
+				if err := os.Truncate(path, usedOf(t, path)*eighths/8); err != nil {
+					t.Fatal(err)
+				}
+				_, err := Open(dir, Options{Damaged: func(error) {}, Log: hclog.NewNullLogger()})
+				var damage *DamagedError
+				if !errors.As(err, &damage) || damage.Path != path {
+					t.Errorf("open: %v", err)
+				}
+				i, err := Inspect(dir, func(*Inspection, *raft.Log) {})
+				if err != nil || i.Sound() {
+					t.Errorf("doctor finds %+v, %v", i, err)
+				}
+			})
+		}
 	}
-	s.Close()
-	path := filepath.Join(dir, logFile)
-	info, err := os.Stat(path)
+}
+
+// usedOf is how much of a bolt file is in use; it may be larger.
+func usedOf(t *testing.T, path string) (size int64) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(path, info.Size()/3); err != nil {
+	defer db.Close()
+	if err := db.View(func(tx *bbolt.Tx) error {
+		size = tx.Size()
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Open(dir, Options{Damaged: func(error) {}, Log: hclog.NewNullLogger()})
-	var damage *DamagedError
-	if !errors.As(err, &damage) || damage.Path != path {
-		t.Fatalf("open: %v", err)
-	}
+	return size
 }
 
 // Raft writes its term when it starts, and panics if it cannot: on a disk that
