@@ -200,6 +200,25 @@ func TestFrozenLeaderHoldsNobodyUp(t *testing.T) {
 	eventually(t, 15*time.Second, "the old leader follows", func() bool { return hasTenant(old.node, "thawed") })
 }
 
+// A connection to the leader that has gone silent, while the leader leads on, is
+// given up long before gRPC does it, and a write that may be repeated arrives
+// over a new one.
+func TestSilentConnectionIsGivenUp(t *testing.T) {
+	t.Parallel()
+	w := newNetwork()
+	sites := newSites(t, 3, w.plug)
+	upAll(sites)
+	awaitReady(t, sites...)
+	through := others(sites, leader(t, sites))[0]
+	propose(t, through.node, "before")
+	w.silence(at(sites, through))
+	began := time.Now()
+	propose(t, through.node, "after")
+	if took := time.Since(began); took < forwardLimit/2 || took > forwardLimit+3*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 // Strong reads on every node, while leadership moves: each covers every write
 // that was acknowledged before it began.
 func TestStrongReadsAreNeverStale(t *testing.T) {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,7 @@ func (f *forwarder) send(ctx context.Context, batch []*proposal) {
 		answerAll(batch, fmt.Errorf("%w: %w", errNoLeader, err))
 		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, forwardLimit)
 	defer cancel()
 	defer background(ctx, func(ctx context.Context) { f.n.whileLed(ctx, leader, cancel) })()
 	if len(batch) == 1 {
@@ -58,7 +59,15 @@ func (f *forwarder) send(ctx context.Context, batch []*proposal) {
 	} else {
 		f.many(ctx, client, batch)
 	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		rt.peers.redial(leader)
+	}
 }
+
+// forwardLimit bounds one request to the leader. A leader that leads answers
+// in far less, on a slow disk too; gRPC itself gives a connection that has gone
+// silent up only after 13 s, and no write leaves this node meanwhile.
+const forwardLimit = 5 * time.Second
 
 // one sends a single command.
 func (f *forwarder) one(ctx context.Context, client clusterpb.PeerClient, x *proposal) {

@@ -8,10 +8,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/org/envoy-control-plane/cluster/clusterpb"
 )
 
-// network is the wires between sites; it can be cut into groups, and a site
-// can be frozen: its connections stay, but nothing comes through.
+// network is the wires between sites; it can be cut into groups, a site can be
+// frozen: its connections stay, but nothing comes through, and those that a
+// site has made for RPC can be silenced.
 type network struct {
 	mu    sync.Mutex
 	of    map[int]int // port -> site
@@ -19,10 +23,14 @@ type network struct {
 	conns map[net.Conn][2]int
 
 	frozen map[int]bool
+	dialed map[int][]*frozenConn // by the site that dialled
 }
 
 func newNetwork() *network {
-	return &network{of: map[int]int{}, group: map[int]int{}, conns: map[net.Conn][2]int{}, frozen: map[int]bool{}}
+	return &network{
+		of: map[int]int{}, group: map[int]int{}, conns: map[net.Conn][2]int{},
+		frozen: map[int]bool{}, dialed: map[int][]*frozenConn{},
+	}
 }
 
 // freeze stops a site as SIGSTOP stops a process.
@@ -32,16 +40,34 @@ func (w *network) freeze(site int, on bool) {
 	w.frozen[site] = on
 }
 
+// silence loses for good what a site writes on the connections for RPC that it
+// has now; those that it makes later work.
+func (w *network) silence(site int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.dialed[site] {
+		c.silent = c.rpc
+	}
+}
+
 // frozenConn swallows what is written while one of its ends is frozen.
 type frozenConn struct {
 	net.Conn
 	w    *network
 	ends [2]int
+
+	// Of a connection that a site has made, under w.mu.
+	writes      int
+	rpc, silent bool
 }
 
 func (c *frozenConn) Write(b []byte) (int, error) {
+	var hello clusterpb.Hello
 	c.w.mu.Lock()
-	lost := c.w.frozen[c.ends[0]] || c.w.frozen[c.ends[1]]
+	if c.writes++; c.writes == 2 { // the first is the version, the second a Hello behind its length
+		c.rpc = proto.Unmarshal(b[2:], &hello) == nil && hello.GetKind() == clusterpb.Hello_RPC
+	}
+	lost := c.silent || c.w.frozen[c.ends[0]] || c.w.frozen[c.ends[1]]
 	c.w.mu.Unlock()
 	if lost {
 		return len(b), nil
@@ -129,7 +155,9 @@ func (w *network) dial(ctx context.Context, from int, netw, address string) (net
 		return nil, errTest
 	}
 	w.conns[conn] = [2]int{from, to}
-	return &frozenConn{Conn: conn, w: w, ends: [2]int{from, to}}, nil
+	c := &frozenConn{Conn: conn, w: w, ends: [2]int{from, to}}
+	w.dialed[from] = append(w.dialed[from], c)
+	return c, nil
 }
 
 // gossipWire is one site's gossip on the network.

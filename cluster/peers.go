@@ -102,6 +102,17 @@ func (p *peers) resolve(key string) (target, address string) {
 	return key, p.lookup(key)
 }
 
+// redial drops the connection to a server, so that the next request makes a
+// new one.
+func (p *peers) redial(serverID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if conn, ok := p.conns[serverID]; ok {
+		conn.Close()
+		delete(p.conns, serverID)
+	}
+}
+
 // keep closes the connections to all but these servers.
 func (p *peers) keep(serverIDs map[string]bool) {
 	p.mu.Lock()
