@@ -49,6 +49,9 @@ type Server struct {
 	openapi []byte
 	http    *http.Server
 
+	// statuses are the looks at fleets that requests share.
+	statuses *share[target, wire.FleetStatus]
+
 	hub *feed.Hub
 	// catchUps has room for the streams that may read the archive at a time.
 	catchUps chan struct{}
@@ -80,7 +83,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, deps: deps, log: deps.Log, auth: deps.Auth,
 		router: newRouter(routes()), metrics: m, openapi: doc, draining: make(chan struct{}), stopped: make(chan struct{}),
-		hub: hub, catchUps: make(chan struct{}, maxCatchUps),
+		statuses: newShare[target, wire.FleetStatus](), hub: hub, catchUps: make(chan struct{}, maxCatchUps),
 	}
 	if s.auth == nil {
 		s.auth = newAuthenticator(cfg.JWTSecret)

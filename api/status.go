@@ -41,28 +41,34 @@ func fleetStatus(s *Server, c *call, st *fsm.State) (any, error) {
 	case n == 0:
 		n = f.GetRevision()
 	}
-	w := &watch{
-		s: s, until: time.Now().Add(wait),
-		query: &fsmpb.FleetQuery{Tenant: f.GetTenant(), Fleet: f.GetName(), Revision: n, MinIndex: st.Index()},
-	}
+	w := &watch{s: s, until: time.Now().Add(wait), target: target{f.GetTenant(), f.GetName(), n}}
 	if wait > 0 {
 		c.bound(wait + s.cfg.RequestLimit)
 	}
-	return w.run(c.ctx, st)
+	return w.run(c.ctx)
+}
+
+// target is a revision that a fleet's proxies are to reach.
+type target struct {
+	tenant, fleet string
+	revision      uint64
 }
 
 // watch follows a fleet's proxies towards a revision.
 type watch struct {
-	s     *Server
-	query *fsmpb.FleetQuery
+	s *Server
+	target
 	until time.Time
 }
 
 // run looks again and again until there is something to say.
-func (w *watch) run(ctx context.Context, st *fsm.State) (any, error) {
+func (w *watch) run(ctx context.Context) (any, error) {
 	for {
 		began := time.Now()
-		status := w.look(ctx, st)
+		status, err := w.s.statuses.do(ctx, w.target, w.look)
+		if err != nil {
+			return nil, err
+		}
 		left := time.Until(w.until)
 		if status.Converged || status.Proxies.Rejected > 0 || left <= 0 {
 			return status, nil
@@ -76,17 +82,19 @@ func (w *watch) run(ctx context.Context, st *fsm.State) (any, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		st = w.s.deps.Cluster.State()
-		if _, ok := st.Fleet(w.query.GetTenant(), w.query.GetFleet()); !ok {
-			return nil, refuse(wire.CodeFleetNotFound, "fleet %q was deleted meanwhile", w.query.GetFleet())
+		if _, ok := w.s.deps.Cluster.State().Fleet(w.tenant, w.fleet); !ok {
+			return nil, refuse(wire.CodeFleetNotFound, "fleet %q was deleted meanwhile", w.fleet)
 		}
 	}
 }
 
 // look asks all nodes once and puts their answers together with the rows of
 // the state.
-func (w *watch) look(ctx context.Context, st *fsm.State) wire.FleetStatus {
-	answers, failed := w.s.gather(ctx, &fsmpb.Query{Query: &fsmpb.Query_Fleet{Fleet: w.query}})
+func (w *watch) look(ctx context.Context) wire.FleetStatus {
+	st := w.s.deps.Cluster.State()
+	answers, failed := w.s.gather(ctx, &fsmpb.Query{Query: &fsmpb.Query_Fleet{Fleet: &fsmpb.FleetQuery{
+		Tenant: w.tenant, Fleet: w.fleet, Revision: w.revision, MinIndex: st.Index(),
+	}}})
 	live := map[string]*fsmpb.ProxySync{}
 	for _, a := range answers {
 		for _, p := range a.GetFleet().GetProxies() {
@@ -127,7 +135,7 @@ func missing(failed map[string]error) []wire.MissingNode {
 // reported yet.
 func (w *watch) sum(st *fsm.State, live map[string]*fsmpb.ProxySync, missing []wire.MissingNode) wire.FleetStatus {
 	out := wire.FleetStatus{
-		Tenant: w.query.GetTenant(), Fleet: w.query.GetFleet(), Revision: w.query.GetRevision(),
+		Tenant: w.tenant, Fleet: w.fleet, Revision: w.revision,
 		Rejections: []wire.Rejection{}, Missing: missing,
 	}
 	for p := range st.Proxies(out.Tenant, "") {

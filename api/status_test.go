@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,6 +76,36 @@ func TestStatusMergesNodes(t *testing.T) {
 	}
 	if asked.GetRevision() != 1 || asked.GetMinIndex() != r.ledger.state().Index() || asked.GetTenant() != "default" {
 		t.Errorf("asked: %v", asked)
+	}
+}
+
+// Status requests that come while the nodes are being asked share the next
+// question.
+func TestStatusRequestsShareAQuestion(t *testing.T) {
+	r := newRig(t).withFleet()
+	var asked atomic.Int64
+	first, all := make(chan struct{}), make(chan struct{})
+	r.node.set(func(n *node) {
+		n.gather = func(*fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
+			if asked.Add(1) == 1 {
+				close(first)
+			}
+			<-all
+			return nil, nil
+		}
+	})
+	var wg sync.WaitGroup
+	get := func() { decoded[wire.FleetStatus](r.get(fleetPath+"/status"), 200) }
+	wg.Go(get)
+	<-first
+	for range 20 {
+		wg.Go(get)
+	}
+	time.Sleep(100 * time.Millisecond) // most of them have arrived
+	close(all)
+	wg.Wait()
+	if n := asked.Load(); n < 2 || n > 10 {
+		t.Errorf("the nodes were asked %d times", n)
 	}
 }
 
