@@ -30,7 +30,7 @@ func (n *Node) keepMembership(ctx context.Context) error {
 		n.prunePeers(rt)
 		if term, _ := n.lead.get(); term != 0 {
 			n.tend(ctx, rt, seen, term)
-			n.settle(rt.raft)
+			n.settle(rt)
 		} else {
 			n.crowded.Store(false)
 		}

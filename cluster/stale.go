@@ -81,12 +81,15 @@ func (k *machine) getAhead(s *store.Stores) error {
 	return nil
 }
 
-// settle writes one more entry behind the last command when nobody else does:
-// the commit index reaches the disks with the write after.
-func (n *Node) settle(r *raft.Raft) {
-	if r.LastIndex() == n.State().Index() {
-		if err := r.Barrier(changeTimeout).Error(); err != nil {
-			n.log.Debug("the last command is not known to be committed on all disks", "error", err)
-		}
+// settle writes one more entry behind the last command when the disks may not
+// know that it is committed: they hear it with the write after. What followed
+// may know less, as the first entry of a leader that was elected before it heard.
+func (n *Node) settle(rt *runtime) {
+	known, err := rt.stores.Committed()
+	if err == nil && known < n.State().Index() {
+		err = rt.raft.Barrier(changeTimeout).Error()
+	}
+	if err != nil {
+		n.log.Debug("the last command is not known to be committed on all disks", "error", err)
 	}
 }

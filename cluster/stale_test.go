@@ -114,3 +114,21 @@ func TestNodeWithoutAClusterIsNotStale(t *testing.T) {
 		t.Error("stale, without a state")
 	}
 }
+
+// A leader that is elected right after a command, and begins its term without
+// knowing that it was committed, still has it settle.
+func TestSettlesUnderTheNextLeader(t *testing.T) {
+	t.Parallel()
+	w := newNetwork()
+	sites := newSites(t, 3, w.plug)
+	upAll(sites)
+	awaitReady(t, sites...)
+	for round := range 3 {
+		old := leader(t, sites)
+		last := propose(t, old.node, fmt.Sprintf("last-%d", round)).Index
+		w.freeze(at(sites, old), true)
+		leader(t, others(sites, old))
+		w.freeze(at(sites, old), false)
+		settled(t, sites, last)
+	}
+}
