@@ -67,7 +67,8 @@ func (n *Node) formStep(ctx context.Context) (wait string, err error) {
 	}
 	id := n.ident.get()
 	if len(rt.servers()) > 0 {
-		return "", n.forgetPromise()
+		n.forgetPromise()
+		return "", nil
 	}
 	switch p := id.Promise; {
 	case id.ClusterId != "" && p.GetClusterId() == id.ClusterId && p.GetCoordinator() == n.ident.ServerID():
@@ -92,17 +93,21 @@ func (n *Node) formsAlone() bool {
 	return n.cfg.BootstrapExpect == 1 && len(n.cfg.Join) == 0 && (len(m) == 0 || (len(m) == 1 && m[0] == n.cfg.NodeID))
 }
 
-// forgetPromise ends the first start.
-func (n *Node) forgetPromise() error {
+// forgetPromise ends the first start. A promise that was kept binds nobody any
+// more; while the disk is full, or has failed, it stays: watchPlace tries again.
+func (n *Node) forgetPromise() {
 	p := n.ident.get().Promise
 	if p == nil {
-		return nil
+		return
 	}
 	n.foundedAt.Store(foundingLevel(p))
-	return n.ident.update(func(id *clusterpb.Identity) error {
+	err := n.ident.update(func(id *clusterpb.Identity) error {
 		id.Promise = nil
 		return nil
 	})
+	if err != nil {
+		n.log.Warn("cannot note that the first start is over", "error", err)
+	}
 }
 
 // gatherMembers looks for a cluster to join, and else for the members of a new
@@ -198,7 +203,8 @@ func (n *Node) bootstrap(rt *runtime, p *clusterpb.Promise) error {
 	}
 	n.log.Info("made a new cluster", "cluster_id", p.ClusterId, "members", len(p.Members))
 	rt.trans.Campaign()
-	return n.forgetPromise()
+	n.forgetPromise()
+	return nil
 }
 
 // stagger keeps two coordinators from meeting again at once.

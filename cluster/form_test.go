@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -415,6 +416,33 @@ func TestNodesOfAnotherClusterAreRefused(t *testing.T) {
 		defer cancel()
 		info, err := probe(ctx, two.node.rt.Load().peers, "@"+one.node.cfg.address())
 		return err == nil && info.ClusterId == one.node.ident.ClusterID()
+	})
+}
+
+// A disk that fails right behind the first start does not end the node: what is
+// left of the start is forgotten once it can be.
+func TestFirstStartEndsOnAFailedDisk(t *testing.T) {
+	t.Parallel()
+	s := newSites(t, 1, nil)[0]
+	s.up()
+	awaitReady(t, s)
+	s.kill()
+	n := s.make()
+	self := n.ident.ServerID()
+	must(t, n.ident.update(func(id *clusterpb.Identity) error {
+		id.Promise = &clusterpb.Promise{ClusterId: id.ClusterId, Coordinator: self}
+		return nil
+	}))
+	n.ident.dir = filepath.Join(s.cfg.DataDir, "gone")
+	s.run(n)
+	awaitReady(t, s)
+	propose(t, n, "served")
+	n.ident.mu.Lock()
+	n.ident.dir = s.cfg.DataDir
+	n.ident.mu.Unlock()
+	eventually(t, 10*time.Second, "the promise is forgotten on disk", func() bool {
+		i, err := readIdentity(s.cfg.DataDir)
+		return err == nil && i.id.Promise == nil
 	})
 }
 

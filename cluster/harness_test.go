@@ -96,11 +96,21 @@ func newSites(t testing.TB, count int, change func(i int, c *Config, d *Deps)) [
 // up starts the node and leaves the rest to eventually.
 func (s *site) up() *Node {
 	s.t.Helper()
+	return s.run(s.make())
+}
+
+// make returns the node before it runs.
+func (s *site) make() *Node {
+	s.t.Helper()
 	s.deps.Metrics = prometheus.NewRegistry()
 	n, err := New(s.cfg, s.deps)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return n
+}
+
+func (s *site) run(n *Node) *Node {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.node, s.stop, s.done = n, cancel, make(chan error, 1)
 	done := s.done

@@ -30,6 +30,7 @@ func (n *Node) watchPlace(ctx context.Context) error {
 	}
 	for pause(ctx, askPlace) {
 		if n.ready.Load() {
+			n.forgetPromise()
 			n.noteAdmitted()
 		}
 		rt := n.rt.Load()
