@@ -50,7 +50,7 @@ type collector struct{ n *Node }
 
 // The descriptions never change.
 type descs struct {
-	leader, state, term, commit, applied, lastContact, writes, writeSeconds, full, nodes, gossip, ready, readOnly, level *prometheus.Desc
+	leader, voter, state, term, commit, applied, lastContact, writes, writeSeconds, full, nodes, gossip, ready, readOnly, level, skew *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -59,6 +59,7 @@ func newDescs() descs {
 	}
 	return descs{
 		leader:       d("ecp_raft_leader", "1 on the leader, 0 elsewhere."),
+		voter:        d("ecp_raft_voter", "1 on nodes that vote, 0 elsewhere."),
 		state:        d("ecp_raft_state", "1 for the state that the node is in.", "state"),
 		term:         d("ecp_raft_term", "Present term."),
 		commit:       d("ecp_raft_commit_index", "Highest log index known to be committed."),
@@ -72,6 +73,7 @@ func newDescs() descs {
 		ready:        d("ecp_cluster_ready", "1 once the node has caught up after its start."),
 		readOnly:     d("ecp_read_only", "1 while the cluster refuses what tenants write."),
 		level:        d("ecp_feature_level", "Feature level of the state."),
+		skew:         d("ecp_cluster_clock_skew_seconds", "The leader's clock less the median of the other nodes'; 0 elsewhere."),
 	}
 }
 
@@ -79,8 +81,8 @@ func newDescs() descs {
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	d := &c.n.descs
 	for _, x := range []*prometheus.Desc{
-		d.leader, d.state, d.term, d.commit, d.applied, d.lastContact, d.writes, d.writeSeconds, d.full, d.nodes, d.gossip, d.ready, d.readOnly,
-		d.level,
+		d.leader, d.voter, d.state, d.term, d.commit, d.applied, d.lastContact, d.writes, d.writeSeconds, d.full, d.nodes, d.gossip, d.ready, d.readOnly,
+		d.level, d.skew,
 	} {
 		ch <- x
 	}
@@ -119,6 +121,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(d.state, one(now == s), s.String())
 	}
 	gauge(d.leader, one(now == raft.Leader))
+	var skew time.Duration
+	if now == raft.Leader { // what was measured in an earlier term is old
+		skew = time.Duration(c.n.skew.Load())
+	}
+	gauge(d.skew, skew.Seconds())
 	gauge(d.term, float64(r.CurrentTerm()))
 	gauge(d.commit, float64(r.CommitIndex()))
 	gauge(d.applied, float64(r.AppliedIndex()))
@@ -132,13 +139,16 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(d.writeSeconds, prometheus.CounterValue, total.Seconds())
 	gauge(d.full, one(rt.stores.Short()))
 	var voters, others float64
+	votes := false
 	for _, s := range rt.servers() {
-		if s.Suffrage == raft.Voter {
-			voters++
-		} else {
+		if s.Suffrage != raft.Voter {
 			others++
+			continue
 		}
+		voters++
+		votes = votes || string(s.ID) == c.n.ident.ServerID()
 	}
+	gauge(d.voter, one(votes))
 	gauge(d.nodes, voters, "voter")
 	gauge(d.nodes, others, "nonvoter")
 	gauge(d.gossip, float64(len(rt.gossip.Members())))

@@ -56,6 +56,7 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.registry.MustRegister(newFleetCollector(s.cluster.State))
 	if c.backupTarget != nil {
 		s.backup = backup.New(backup.Config{
 			Target: c.backupTarget, Every: c.backupEvery, Keep: c.backupKeep, KeepFor: c.backupKeepFor,

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -198,21 +197,4 @@ func (s *strace) end() error {
 	}
 	_ = s.cmd.Wait() // it ends by the signal
 	return os.Remove(s.log)
-}
-
-// fetchStrace installs it where it is missing and that can be done.
-func fetchStrace(ctx context.Context, say io.Writer) error {
-	if _, err := exec.LookPath("strace"); err == nil {
-		return nil
-	}
-	for _, args := range [][]string{{"update"}, {"install", "--yes", "--no-install-recommends", "strace"}} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		cmd.Stdout, cmd.Stderr = say, say
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("slow and failing disks take strace, which is not here and cannot be installed (apt-get %s: %w): install the package strace",
-				args[0], err)
-		}
-	}
-	return nil
 }

@@ -49,8 +49,8 @@ func outside() (code int, err error) {
 	if err := local.FetchPostgres(ctx); err != nil {
 		return 1, err
 	}
-	if err := fetchStrace(ctx, os.Stderr); err != nil {
-		return 1, err
+	if _, err := local.FindDebian(ctx, "strace", "strace"); err != nil {
+		return 1, fmt.Errorf("slow and failing disks: %w", err)
 	}
 	cmd := exec.Command(os.Args[0], os.Args[1:]...)
 	cmd.Env = append(os.Environ(), binEnv+"="+bin)
