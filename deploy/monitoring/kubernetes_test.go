@@ -14,6 +14,7 @@ import (
 // TestKubernetesTargets has Prometheus relabel what Kubernetes would tell it of
 // pods: Debian's is built without that discovery, and there is none here to ask.
 func TestKubernetesTargets(t *testing.T) {
+	t.Parallel() // Prometheus takes five seconds to hear of targets
 	config := readConfig(t, "prometheus/kubernetes.yml")
 	pod := func(name, port, portName, scrape string) any {
 		const meta = "__meta_kubernetes_"

@@ -21,6 +21,7 @@ import (
 // each selector of rules and dashboards finds series in a Prometheus that
 // scrapes them, and each panel has something to show.
 func TestEveryExpressionHasSeries(t *testing.T) {
+	t.Parallel()
 	backups := t.TempDir()
 	c := local.TestCluster(t, local.ClusterOptions{
 		Bin: nodeBinary, Nodes: 3, Dir: t.TempDir(), DatabaseURL: local.TestDatabase(t),
