@@ -31,12 +31,17 @@ func FindDebian(ctx context.Context, program, pkg string) (string, error) {
 	return "", fmt.Errorf("the package %s has no program %s", pkg, program)
 }
 
-// lookProgram looks where servers are, too, which is on root's PATH alone.
+// lookProgram looks where Debian keeps servers, too: on root's PATH alone, and
+// in a folder of Postgres' own.
 func lookProgram(name string) (string, bool) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, true
 	}
-	path := filepath.Join("/usr/sbin", name)
-	info, err := os.Stat(path)
-	return path, err == nil && info.Mode()&0o111 != 0
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name) // the pattern is well formed
+	for _, path := range append(found, filepath.Join("/usr/sbin", name)) {
+		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
+			return path, true
+		}
+	}
+	return "", false
 }

@@ -146,12 +146,12 @@ func makeCertificate(t *testing.T, dir string) *x509.CertPool {
 }
 
 // client speaks to the front by its name, whatever its address.
-func (f *front) client(most uint16) *http.Client {
+func (f *front) client() *http.Client {
 	return &http.Client{
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: f.roots, MaxVersion: most},
+			TLSClientConfig: &tls.Config{RootCAs: f.roots},
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				to := f.secure
 				if strings.HasSuffix(address, ":80") {

@@ -86,7 +86,7 @@ func change(t *testing.T, c *http.Client, timeout string) {
 func TestIdleStreamsStayUp(t *testing.T) {
 	cluster := startCluster(t)
 	good, bad := startFront(t, cluster, shortened), startFront(t, cluster, cutting)
-	c := good.client(0)
+	c := good.client()
 	putFleet(t, c, "edge")
 	change(t, c, "1s")
 	stays, goes := watch(t, good.xds), watch(t, bad.xds)
