@@ -11,13 +11,17 @@ PYTHON  ?= python3
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 
+ACTIONLINT_VERSION       := v1.7.12
 BUF_VERSION              := v1.75.0
 GOLANGCI_LINT_VERSION    := v2.15.0
+GOVULNCHECK_VERSION      := v1.9.0
 KUBECTL_VALIDATE_VERSION := v0.0.4
 VERSITYGW_VERSION        := v1.8.0
 
+ACTIONLINT       := .tools/actionlint/$(ACTIONLINT_VERSION)/actionlint
 BUF              := .tools/buf/$(BUF_VERSION)/buf
 GOLANGCI_LINT    := .tools/golangci-lint/$(GOLANGCI_LINT_VERSION)/golangci-lint
+GOVULNCHECK      := .tools/govulncheck/$(GOVULNCHECK_VERSION)/govulncheck
 KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-validate
 VERSITYGW        := .tools/versitygw/$(VERSITYGW_VERSION)/versitygw
 
@@ -116,9 +120,20 @@ generate-check: ## Fail where generated code is not what generate makes
 
 # Schemas that come with the tool; no cluster is asked, whatever kubectl uses.
 .PHONY: deploy-check
-deploy-check: $(KUBECTL_VALIDATE) ## Check the deployment files against Kubernetes' own schemas
+deploy-check: $(KUBECTL_VALIDATE) $(ACTIONLINT) ## Check the deployment files against Kubernetes' own schemas, and the workflows
+	@$(ACTIONLINT)
 	@env -u KUBERNETES_SERVICE_HOST KUBECONFIG=/dev/null $(KUBECTL_VALIDATE) --version 1.30 \
 	  $(filter-out %/kustomization.yaml,$(wildcard deploy/k8s/*.yaml deploy/k8s/*/*.yaml))
+
+# What takes whole clusters and minutes has the build tag deploy. Debian's
+# programs that are missing are installed, which takes root.
+.PHONY: deploy-test
+deploy-test: envoy $(VERSITYGW) ## Run the deployment for real: what make test has of it, and what takes longer
+	$(GO) test -count=1 -p 1 -timeout 60m -tags deploy $(TESTFLAGS) ./deploy ./deploy/monitoring ./deploy/nginx ./deploy/postgres ./deploy/scripts
+
+.PHONY: vulnerabilities
+vulnerabilities: $(GOVULNCHECK) ## Look for known vulnerabilities in what is linked; asks the Go vulnerability database
+	$(GOVULNCHECK) ./...
 
 .PHONY: image
 image: ## Build the container image
@@ -141,11 +156,17 @@ fuzz: ## Run each fuzz target for a moment: FUZZTIME=20s
 clean: ## Remove what was built; fetched tools and .dev stay
 	rm -rf bin $(COVERAGE) $(COVERAGE).fsm
 
+$(ACTIONLINT):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
+
 $(BUF):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+$(GOVULNCHECK):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
 
 $(KUBECTL_VALIDATE):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE_VERSION)

@@ -1,0 +1,93 @@
+// Package scripts_test runs the scripts of this folder. What takes a cluster
+// has the build tag deploy: make deploy-test.
+package scripts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/org/envoy-control-plane/deploy/local"
+)
+
+// Where the binaries under test and Debian's shellcheck are.
+var bin, shellcheck string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "ecp-scripts-")
+	if err == nil {
+		bin = dir
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		shellcheck, err = local.FindDebian(ctx, "shellcheck", "shellcheck")
+		for _, program := range []string{"jq", "curl"} {
+			_, missing := local.FindDebian(ctx, program, program)
+			err = errors.Join(err, missing)
+		}
+		cancel()
+		err = errors.Join(err, local.Build(dir, "../../cmd/envoy-control-plane", "../../cmd/ecpctl"))
+	}
+	code := 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// script is one run of a script.
+type script struct {
+	name string
+	args []string
+	env  []string
+}
+
+// run returns the exit code and the output, standard error included.
+func (s script) run(t *testing.T) (int, string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "./"+s.name, s.args...)
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "DATABASE_URL=")
+	cmd.Env = append(cmd.Env, s.env...)
+	out, err := cmd.CombinedOutput()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if err != nil && !ok {
+		t.Fatal(err)
+	}
+	if ok {
+		return exit.ExitCode(), string(out)
+	}
+	return 0, string(out)
+}
+
+// must runs a script that is to succeed, and returns its output.
+func (s script) must(t *testing.T) string {
+	t.Helper()
+	code, out := s.run(t)
+	if code != 0 {
+		t.Fatalf("%s %s: exit code %d\n%s", s.name, strings.Join(s.args, " "), code, out)
+	}
+	return out
+}
+
+// scripts are those that people run.
+func scripts(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("*.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, f := range files {
+		if f != "common.sh" {
+			found = append(found, f)
+		}
+	}
+	return found
+}

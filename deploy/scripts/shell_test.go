@@ -1,0 +1,112 @@
+package scripts_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestShellcheck: all shell of the deployment, not these scripts alone.
+func TestShellcheck(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{"*.sh", "../*/*.sh", "../../.ci/run"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	if len(files) < 8 {
+		t.Fatalf("only %v", files)
+	}
+	if out, err := exec.CommandContext(t.Context(), shellcheck, append([]string{"--external-sources"}, files...)...).CombinedOutput(); err != nil {
+		t.Errorf("shellcheck: %v\n%s", err, out)
+	}
+}
+
+// TestScriptsHaveManners: strict mode, help without a cluster, and usage
+// mistakes that are told from failures.
+func TestScriptsHaveManners(t *testing.T) {
+	want := []string{"backup.sh", "blue-green-deploy.sh", "restore.sh", "rolling-update.sh", "run-smoke-tests.sh"}
+	if got := scripts(t); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("scripts are %v, want %v", got, want)
+	}
+	for _, name := range want {
+		text, err := os.ReadFile(name)
+		if err != nil || !strings.Contains(string(text), "\nset -euo pipefail\n") {
+			t.Errorf("%s: not in strict mode, %v", name, err)
+		}
+		help := script{name: name, args: []string{"--help"}}.must(t)
+		if !strings.Contains(help, name) || !strings.Contains(help, "--dry-run") || strings.Contains(help, "set -euo") {
+			t.Errorf("%s --help says\n%s", name, help)
+		}
+		first := []string{}
+		if name == "blue-green-deploy.sh" {
+			first = []string{"deploy"}
+		}
+		if code, out := (script{name: name, args: append(first, "--nonsense")}).run(t); code != 2 || !strings.Contains(out, "--help") {
+			t.Errorf("%s --nonsense: exit code %d\n%s", name, code, out)
+		}
+	}
+	for _, misuse := range []script{
+		{name: "backup.sh", args: []string{"--to"}},
+		{name: "backup.sh"},
+		{name: "backup.sh", args: []string{"--to", "x", "--keep", "all"}},
+		{name: "backup.sh", args: []string{"--to", "x", "--s3", "bucket"}},
+		{name: "restore.sh", args: []string{"set", "--state"}},
+		{name: "restore.sh", args: []string{"set", "--state", "--dry-run", "--yes"}},
+		{name: "restore.sh", args: []string{"set", "--yes"}},
+		{name: "restore.sh", args: []string{"set", "--archive", "--yes"}},
+		{name: "rolling-update.sh", args: []string{"--update", "no node"}},
+		{name: "rolling-update.sh", args: []string{"--kubernetes", "--image", "x:latest"}},
+		{name: "blue-green-deploy.sh", args: []string{"deploy", "--blue", "http://127.0.0.1:1"}},
+	} {
+		if code, out := misuse.run(t); code != 2 {
+			t.Errorf("%s %v: exit code %d, want 2\n%s", misuse.name, misuse.args, code, out)
+		}
+	}
+}
+
+// kubectl is a stand-in that writes down how it is called, and fails when the
+// call begins as FAIL says.
+const kubectl = `#!/bin/sh
+echo "$*" >>"$KUBECTL_LOG"
+case "$*" in $FAIL*) exit 1 ;; esac
+`
+
+// TestRollingUpdateInKubernetes: what kubectl is asked, also when it gets stuck.
+func TestRollingUpdateInKubernetes(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte(kubectl), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const (
+		set    = "--namespace envoy-control set image statefulset/envoy-control api=registry.example.com/ecp:v2\n"
+		status = "--namespace envoy-control rollout status statefulset/envoy-control --timeout=30s\n"
+		undo   = "--namespace envoy-control rollout undo statefulset/envoy-control\n"
+	)
+	for name, c := range map[string]struct {
+		fail, want string
+		code       int
+		more       []string
+	}{
+		"through": {fail: "nothing", want: set + status},
+		"stuck":   {fail: "--namespace envoy-control rollout status", want: set + status + undo + status, code: 1},
+		"dry":     {fail: "nothing", more: []string{"--dry-run"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "log")
+			s := script{
+				name: "rolling-update.sh", args: append([]string{"--kubernetes", "--image", "registry.example.com/ecp:v2", "--timeout", "10"}, c.more...),
+				env: []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "KUBECTL_LOG=" + log, "FAIL=" + c.fail},
+			}
+			code, out := s.run(t)
+			calls, err := os.ReadFile(log)
+			if code != c.code || string(calls) != c.want {
+				t.Errorf("exit code %d, calls (%v)\n%s, want\n%s, said\n%s", code, err, calls, c.want, out)
+			}
+		})
+	}
+}
