@@ -24,7 +24,7 @@ var (
 )
 
 // notOurs are variables that others than our code read.
-var notOurs = []string{"GOMEMLIMIT"}
+var notOurs = []string{"GOMEMLIMIT", "PGPASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 // built is the folder of the binary, empty as long as no test has asked for it.
 var built string

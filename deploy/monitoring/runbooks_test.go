@@ -10,7 +10,10 @@ import (
 	"testing"
 )
 
-var commandText = regexp.MustCompile("`((?:ecpctl|envoy-control-plane) [^`]+)`")
+var (
+	commandText = regexp.MustCompile("`((?:ecpctl|envoy-control-plane) [^`]+)`")
+	linkText    = regexp.MustCompile(`\]\(([^)#:]+)[^)]*\)`)
+)
 
 // TestRunbookCommandsExist: each command of ours in a runbook is one that the
 // program takes; whether it then reaches a server is another matter.
@@ -32,6 +35,14 @@ func TestRunbookCommandsExist(t *testing.T) {
 			out, err := cmd.CombinedOutput()
 			if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 2 {
 				t.Errorf("%s: %s:\n%s", filepath.Base(file), m[1], out)
+			}
+		}
+		for _, m := range linkText.FindAllStringSubmatch(string(text), -1) {
+			to := filepath.Join(filepath.Dir(file), m[1])
+			if _, err := os.Stat(to); err != nil {
+				if _, err := os.Stat(to + ".md"); err != nil {
+					t.Errorf("%s links to %s, which is not there", filepath.Base(file), m[1])
+				}
 			}
 		}
 	}

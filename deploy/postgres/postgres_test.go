@@ -25,7 +25,7 @@ import (
 // copies of files of this one.
 func folder(t *testing.T, files ...string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "ecp-postgres-test-")
+	dir, err := os.MkdirTemp("/tmp", "ecp-postgres-test-") //nolint:usetesting // another user has to reach it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +123,8 @@ func TestConfigurations(t *testing.T) {
 			if wrong := rows(t, conn, `SELECT line_number || ': ' || error FROM pg_hba_file_rules WHERE error IS NOT NULL`); len(wrong) > 0 {
 				t.Errorf("pg_hba.conf: %v", wrong)
 			}
-			if n := len(rows(t, conn, `SELECT type FROM pg_hba_file_rules`)); n != 6 {
-				t.Errorf("pg_hba.conf has %d rules, want 6", n)
+			if n := len(rows(t, conn, `SELECT type FROM pg_hba_file_rules`)); n != 7 {
+				t.Errorf("pg_hba.conf has %d rules, want 7", n)
 			}
 			names := slices.Collect(func(yield func(string) bool) {
 				for name := range tuned {
