@@ -5,13 +5,11 @@ package monitoring_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -22,29 +20,14 @@ import (
 var nodeBinary, ecpctl, prometheus, promtool, amtool string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "ecp-monitoring-")
-	if err == nil {
-		err = fetch(dir)
-	}
-	code := 1
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-func fetch(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	var errs [3]error
-	prometheus, errs[0] = local.FindDebian(ctx, "prometheus", "prometheus")
-	promtool, errs[1] = local.FindDebian(ctx, "promtool", "prometheus")
-	amtool, errs[2] = local.FindDebian(ctx, "amtool", "prometheus-alertmanager")
-	nodeBinary, ecpctl = filepath.Join(dir, "envoy-control-plane"), filepath.Join(dir, "ecpctl")
-	return errors.Join(errs[0], errs[1], errs[2], local.Build(dir, "../../cmd/envoy-control-plane", "../../cmd/ecpctl"))
+	os.Exit(local.RunTests(m, func(ctx context.Context, dir string) error {
+		var errs [3]error
+		prometheus, errs[0] = local.FindDebian(ctx, "prometheus", "prometheus")
+		promtool, errs[1] = local.FindDebian(ctx, "promtool", "prometheus")
+		amtool, errs[2] = local.FindDebian(ctx, "amtool", "prometheus-alertmanager")
+		nodeBinary, ecpctl = filepath.Join(dir, "envoy-control-plane"), filepath.Join(dir, "ecpctl")
+		return errors.Join(errs[0], errs[1], errs[2], local.Build(dir, "../../cmd/envoy-control-plane", "../../cmd/ecpctl"))
+	}))
 }
 
 // tool runs one and fails the test unless it says yes.

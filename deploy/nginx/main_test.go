@@ -30,22 +30,11 @@ const serverName = "api.envoy-control.example.com"
 var nodeBinary, nginx string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "ecp-nginx-")
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	os.Exit(local.RunTests(m, func(ctx context.Context, dir string) (err error) {
 		nginx, err = local.FindDebian(ctx, "nginx", "nginx-light")
-		cancel()
 		nodeBinary = filepath.Join(dir, "envoy-control-plane")
-		err = errors.Join(err, local.Build(dir, "../../cmd/envoy-control-plane"))
-	}
-	code := 1
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+		return errors.Join(err, local.Build(dir, "../../cmd/envoy-control-plane"))
+	}))
 }
 
 // front is a running nginx.

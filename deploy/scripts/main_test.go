@@ -5,13 +5,11 @@ package scripts_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/org/envoy-control-plane/deploy/local"
 )
@@ -20,26 +18,15 @@ import (
 var bin, shellcheck string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "ecp-scripts-")
-	if err == nil {
+	os.Exit(local.RunTests(m, func(ctx context.Context, dir string) (err error) {
 		bin = dir
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		shellcheck, err = local.FindDebian(ctx, "shellcheck", "shellcheck")
-		for _, program := range []string{"jq", "curl"} {
-			_, missing := local.FindDebian(ctx, program, program)
+		for program, pkg := range map[string]string{"jq": "jq", "curl": "curl", "pg_dump": "postgresql"} {
+			_, missing := local.FindDebian(ctx, program, pkg)
 			err = errors.Join(err, missing)
 		}
-		cancel()
-		err = errors.Join(err, local.Build(dir, "../../cmd/envoy-control-plane", "../../cmd/ecpctl"))
-	}
-	code := 1
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+		return errors.Join(err, local.Build(dir, "../../cmd/envoy-control-plane", "../../cmd/ecpctl"))
+	}))
 }
 
 // script is one run of a script.
