@@ -11,8 +11,7 @@ import (
 const maxFleetSeries = 1000
 
 // fleetCollector counts fleets and their proxies in the replicated state, so
-// that every node tells the same. A look costs a walk over all proxies: about a
-// millisecond for 10,000.
+// that every node tells the same. A look costs a walk over all proxies.
 type fleetCollector struct {
 	state                     func() *fsm.State
 	fleets, revision, proxies *prometheus.Desc

@@ -16,7 +16,7 @@ import (
 func TestKubernetesTargets(t *testing.T) {
 	t.Parallel() // Prometheus takes five seconds to hear of targets
 	config := readConfig(t, "prometheus/kubernetes.yml")
-	pod := func(name, port, portName, scrape string) any {
+	pod := func(name, port, portName, scrape string) object {
 		const meta = "__meta_kubernetes_"
 		return object{"targets": []string{"10.0.0.9:" + port}, "labels": object{
 			meta + "pod_name": name, meta + "namespace": "envoy-control", meta + "pod_ip": "127.0.0.1",
@@ -37,14 +37,17 @@ func TestKubernetesTargets(t *testing.T) {
 			"__meta_kubernetes_node_address_InternalIP": "127.0.0.1", "__meta_kubernetes_node_name": "host",
 		}}}
 	}
+	green := pod("green-0", "9090", "metrics", "true")
+	green["labels"].(object)["__meta_kubernetes_pod_label_app_kubernetes_io_instance"] = "green"
 	ours["static_configs"] = []any{
+		green,
 		pod("api-server-0", "8080", "http", "true"), pod("api-server-0", "9090", "metrics", "true"),
 		pod("api-server-1", "9090", "metrics", "true"), pod("other", "9090", "metrics", "false"), pod("quiet", "9090", "metrics", ""),
 	}
 	s := startPrometheus(t, config)
 	want := map[string]string{
-		"api-server-0": "http://127.0.0.1:9090/metrics", "api-server-1": "http://127.0.0.1:9090/metrics",
-		"host": "http://127.0.0.1:9100/metrics",
+		job + " api-server-0": "http://127.0.0.1:9090/metrics", job + " api-server-1": "http://127.0.0.1:9090/metrics",
+		job + "-green green-0": "http://127.0.0.1:9090/metrics", "node host": "http://127.0.0.1:9100/metrics",
 	}
 	local.Eventually(t, 20*time.Second, "targets", func() error {
 		var answer struct {
@@ -58,9 +61,8 @@ func TestKubernetesTargets(t *testing.T) {
 		}
 		got := map[string]string{}
 		for _, target := range answer.ActiveTargets {
-			switch target.Labels["job"] {
-			case job, "node":
-				got[target.Labels["instance"]] = target.ScrapeURL
+			if j := target.Labels["job"]; strings.HasPrefix(j, job) || j == "node" {
+				got[j+" "+target.Labels["instance"]] = target.ScrapeURL
 			}
 		}
 		if !maps.Equal(got, want) {
