@@ -86,16 +86,18 @@ func rows(t *testing.T, conn *pgx.Conn, sql string, args ...any) []string {
 
 var setting = regexp.MustCompile(`(?m)^(?:ALTER SYSTEM SET )?(\w+) = '?([^'\n;]*)`)
 
-// named are the settings that a file has.
-func named(t *testing.T, file string) map[string]string {
+// named are the settings that files have.
+func named(t *testing.T, files ...string) map[string]string {
 	t.Helper()
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := map[string]string{}
-	for _, m := range setting.FindAllStringSubmatch(string(raw), -1) {
-		found[m[1]] = m[2]
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range setting.FindAllStringSubmatch(string(raw), -1) {
+			found[m[1]] = m[2]
+		}
 	}
 	return found
 }
@@ -107,7 +109,7 @@ func TestConfigurations(t *testing.T) {
 		t.Run(size, func(t *testing.T) {
 			conf, sql := "postgresql-"+size+".conf", "tuning-"+size+".sql"
 			dir := folder(t, conf, "postgresql-common.conf", "pg_hba.conf", "archive-wal.sh")
-			tuned := named(t, sql)
+			tuned := named(t, sql, "tuning-common.sql")
 			// What the command line of tests says is not the file's.
 			const theirs = `('listen_addresses', 'hba_file', 'archive_command', 'max_connections')`
 			p := start(t, map[string]string{
@@ -137,7 +139,7 @@ func TestConfigurations(t *testing.T) {
 			if len(want) != len(names) {
 				t.Errorf("%s sets %d, the server knows %d of them", sql, len(names), len(want))
 			}
-			inFiles := len(named(t, conf)) + len(named(t, "postgresql-common.conf"))
+			inFiles := len(named(t, conf, "postgresql-common.conf"))
 			if left := inFiles - len(names); left != 5 {
 				t.Errorf("%s leaves out %d of the configuration's settings, want 5: access and archiving", sql, left)
 			}

@@ -1,35 +1,10 @@
 -- The settings of postgresql-16gb.conf for a server that is there already; a test
--- holds the two together. What they need more than a reload for comes with a restart.
--- WAL archiving and access are left as they are.
+-- holds the two together. Some need a restart: they are listed at the end.
 --
 --   psql -d postgres -f tuning-16gb.sql
 
-ALTER SYSTEM SET password_encryption = 'scram-sha-256';
-ALTER SYSTEM SET random_page_cost = '1.1';
-ALTER SYSTEM SET effective_io_concurrency = '200';
-ALTER SYSTEM SET default_statistics_target = '100';
-ALTER SYSTEM SET jit = 'off';
-ALTER SYSTEM SET wal_buffers = '16MB';
-ALTER SYSTEM SET wal_compression = 'on';
-ALTER SYSTEM SET checkpoint_completion_target = '0.9';
-ALTER SYSTEM SET checkpoint_timeout = '15min';
-ALTER SYSTEM SET autovacuum_vacuum_insert_scale_factor = '0.05';
-ALTER SYSTEM SET autovacuum_analyze_scale_factor = '0.02';
-ALTER SYSTEM SET idle_in_transaction_session_timeout = '5min';
-ALTER SYSTEM SET tcp_keepalives_idle = '60';
-ALTER SYSTEM SET tcp_keepalives_interval = '10';
-ALTER SYSTEM SET tcp_keepalives_count = '3';
-ALTER SYSTEM SET wal_level = 'replica';
-ALTER SYSTEM SET max_wal_senders = '10';
-ALTER SYSTEM SET max_replication_slots = '10';
-ALTER SYSTEM SET max_slot_wal_keep_size = '20GB';
-ALTER SYSTEM SET hot_standby = 'on';
-ALTER SYSTEM SET hot_standby_feedback = 'on';
-ALTER SYSTEM SET archive_timeout = '60s';
-ALTER SYSTEM SET log_min_duration_statement = '1s';
-ALTER SYSTEM SET log_checkpoints = 'on';
-ALTER SYSTEM SET log_lock_waits = 'on';
-ALTER SYSTEM SET log_autovacuum_min_duration = '10s';
+\ir tuning-common.sql
+
 ALTER SYSTEM SET max_connections = '200';
 ALTER SYSTEM SET shared_buffers = '4GB';
 ALTER SYSTEM SET effective_cache_size = '12GB';
