@@ -31,6 +31,9 @@ type Archive struct {
 	mu    sync.Mutex
 	fault error         // why the writer does not write; nil when it does
 	pool  *pgxpool.Pool // for reading, while Run runs
+	// lastError is the newest failure, over or not.
+	lastError   error
+	lastErrorAt time.Time
 }
 
 // New returns an archive that has not started. The database need not be up.
@@ -139,7 +142,7 @@ func (a *Archive) sleep(ctx context.Context, d time.Duration) {
 
 // failed notes why the writer does not write, and says so when that is new.
 func (a *Archive) failed(err error) {
-	a.metrics.errors.Inc()
+	a.erred(err)
 	if a.setFault(err) == nil {
 		a.log.Error("archive is down: events wait in the outbox", "error", err,
 			"outbox_bytes", a.cluster.State().OutboxBytes())

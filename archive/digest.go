@@ -50,7 +50,7 @@ func (s *session) digestSome(ctx context.Context) (more bool) {
 	})
 	if err != nil {
 		s.digestAt = time.Now().Add(digestAgain)
-		s.metrics.errors.Inc()
+		s.erred(err)
 		s.log.Error("archive: reports fall behind", "error", err)
 		return false
 	}

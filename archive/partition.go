@@ -55,7 +55,7 @@ func (s *session) maintain(ctx context.Context, st *fsm.State) {
 	}
 	if err != nil {
 		s.maintained = time.Now().Add(maintainAgain)
-		s.metrics.errors.Inc()
+		s.erred(err)
 		s.log.Error("archive: partitions", "error", err)
 	}
 }
@@ -86,7 +86,8 @@ func (s *session) makeMonths(ctx context.Context, from, through month) error {
 			if have[m.partition(table)] {
 				continue
 			}
-			if err := s.makePartition(ctx, table, m); err != nil {
+			err := s.inTx(ctx, func(tx pgx.Tx) error { return makePartition(ctx, tx, table, m) })
+			if err != nil {
 				return fmt.Errorf("make %s: %w", m.partition(table), err)
 			}
 			s.log.Info("archive: partition made", "partition", m.partition(table))
@@ -113,39 +114,13 @@ func (s *session) partitions(ctx context.Context, table string) (map[string]bool
 	return have, nil
 }
 
-// lockPartitions serialises the writers of clusters that share a database.
-const lockPartitions = `SELECT pg_advisory_xact_lock(hashtext('envoy-control-plane/partitions'))`
-
-// makePartition makes one month's partition and moves what the default one has
-// of that month into it.
-func (s *session) makePartition(ctx context.Context, table string, m month) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error { return makePartition(ctx, tx, table, m) })
-}
-
+// makePartition makes one month's partition, unless it is there, and moves what
+// the default one has of that month into it. The function of the database takes
+// writers of other clusters one after the other, and runs as the tables' owner.
 func makePartition(ctx context.Context, tx pgx.Tx, table string, m month) error {
-	name := m.partition(table)
-	from, to := bound(m), bound(m.add(1))
-	if _, err := tx.Exec(ctx, lockPartitions); err != nil {
-		return err
-	}
-	var exists bool
-	if err := tx.QueryRow(ctx, `SELECT to_regclass($1::text) IS NOT NULL`, name).Scan(&exists); err != nil || exists {
-		return err
-	}
-	for _, sql := range []string{
-		"CREATE TABLE %[2]s (LIKE %[1]s INCLUDING ALL)",
-		"LOCK TABLE %[1]s_default IN ACCESS EXCLUSIVE MODE",
-		"WITH moved AS (DELETE FROM %[1]s_default WHERE at >= %[3]s AND at < %[4]s RETURNING *) INSERT INTO %[2]s SELECT * FROM moved",
-		"ALTER TABLE %[1]s ATTACH PARTITION %[2]s FOR VALUES FROM (%[3]s) TO (%[4]s)",
-	} {
-		if _, err := tx.Exec(ctx, fmt.Sprintf(sql, table, name, from, to)); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := tx.Exec(ctx, "SELECT archive_make_partition($1, $2)", table, m.Time)
+	return err
 }
-
-func bound(m month) string { return "'" + m.Format("2006-01-02 15:04:05") + "+00'" }
 
 // dropMonths drops the partitions that ended before a time, and such rows of
 // the default partition.
@@ -160,13 +135,17 @@ func (s *session) dropMonths(ctx context.Context, before time.Time) error {
 			if err != nil || monthOf(t).add(1).After(before) {
 				continue // the default one, or not over
 			}
-			if err := s.dropPartition(ctx, name); err != nil {
+			err = s.inTx(ctx, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, "SELECT archive_drop_partition($1, $2)", table, t)
+				return err
+			})
+			if err != nil {
 				return fmt.Errorf("drop %s: %w", name, err)
 			}
 			s.log.Info("archive: partition dropped", "partition", name)
 		}
 		err = s.inTx(ctx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "DELETE FROM "+table+"_default WHERE at < $1", before)
+			_, err := tx.Exec(ctx, "SELECT archive_trim_default($1, $2)", table, before)
 			return err
 		})
 		if err != nil {
@@ -174,14 +153,4 @@ func (s *session) dropMonths(ctx context.Context, before time.Time) error {
 		}
 	}
 	return nil
-}
-
-func (s *session) dropPartition(ctx context.Context, name string) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, lockPartitions); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+name)
-		return err
-	})
 }

@@ -176,7 +176,7 @@ func (s *session) store(ctx context.Context, b *batch) error {
 	}
 	s.log.Error("archive: events cannot be stored as JSON, storing them as text",
 		"from_seq", b.from+1, "to_seq", b.to, "error", err)
-	s.metrics.errors.Inc()
+	s.erred(err)
 	s.plainly = true
 	defer func() { s.plainly = false }()
 	return s.write(ctx, b)

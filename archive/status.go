@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/org/envoy-control-plane/fsm"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
 // States of the archive.
@@ -53,4 +54,28 @@ func lag(st *fsm.State, now time.Time) time.Duration {
 		return max(0, now.Sub(time.Unix(0, ev.At)))
 	}
 	return 0
+}
+
+// Report is what this node's writer says of itself; that of the leader counts.
+func (a *Archive) Report() *fsmpb.ArchiveReport {
+	out := &fsmpb.ArchiveReport{
+		RetentionMs: a.cfg.Retention.Milliseconds(), MonthsAhead: uint32(a.cfg.MonthsAhead),
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fault != nil {
+		out.Reason = a.fault.Error()
+	}
+	if a.lastError != nil {
+		out.LastError, out.LastErrorAt = a.lastError.Error(), a.lastErrorAt.UnixNano()
+	}
+	return out
+}
+
+// erred counts and remembers a failure.
+func (a *Archive) erred(err error) {
+	a.metrics.errors.Inc()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lastError, a.lastErrorAt = err, time.Now()
 }

@@ -138,6 +138,8 @@ type Deps struct {
 	// Backup tells how the scheduled backups do, nil where that is not known.
 	// May be nil.
 	Backup func() *fsmpb.BackupReport
+	// Archive tells how the archive's writer does, nil without one. May be nil.
+	Archive func() *fsmpb.ArchiveReport
 	// WrapListener and Dial secure the Raft port; nil means plain TCP.
 	WrapListener func(net.Listener) net.Listener
 	Dial         func(ctx context.Context, network, address string) (net.Conn, error)
@@ -174,6 +176,9 @@ func (d *Deps) setDefaults() {
 	}
 	if d.Backup == nil {
 		d.Backup = func() *fsmpb.BackupReport { return nil }
+	}
+	if d.Archive == nil {
+		d.Archive = func() *fsmpb.ArchiveReport { return nil }
 	}
 	d.around.setDefaults()
 }

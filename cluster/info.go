@@ -14,7 +14,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.Ready(),
 		Recoveries: id.Recoveries,
 		Clock:      n.deps.now().UnixNano(), Seed: n.seedOf(), Reason: n.degraded(), Stale: n.Stale(), Draining: n.deps.Draining(),
-		SupportedLevel: n.deps.supports, Backup: n.deps.Backup(),
+		SupportedLevel: n.deps.supports, Backup: n.deps.Backup(), Archive: n.deps.Archive(),
 	}
 	if rt := n.rt.Load(); rt != nil {
 		out.Configured = len(rt.servers()) > 0

@@ -30,7 +30,7 @@ func (n *Node) Report(ctx context.Context) (*fsmpb.ClusterReport, error) {
 	servers := rt.servers()
 	infos := n.probeAll(ctx, rt, servers)
 	leader := infos[n.leaderServer()]
-	report.Plan, report.Backup = leader.GetPlan(), leader.GetBackup()
+	report.Plan, report.Backup, report.Archive = leader.GetPlan(), leader.GetBackup(), leader.GetArchive()
 	byNode := map[string]*fsmpb.NodeReport{}
 	for _, s := range servers {
 		r := nodeReport(s, infos[string(s.ID)], n.leaderServer())

@@ -834,7 +834,9 @@ type NodeInfo struct {
 	Members []string `protobuf:"bytes,31,rep,name=members,proto3" json:"members,omitempty"`
 	Plan    string   `protobuf:"bytes,32,opt,name=plan,proto3" json:"plan,omitempty"`
 	// From a leader that makes backups only.
-	Backup        *fsmpb.BackupReport `protobuf:"bytes,50,opt,name=backup,proto3" json:"backup,omitempty"`
+	Backup *fsmpb.BackupReport `protobuf:"bytes,50,opt,name=backup,proto3" json:"backup,omitempty"`
+	// From a node with a database only.
+	Archive       *fsmpb.ArchiveReport `protobuf:"bytes,51,opt,name=archive,proto3" json:"archive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1075,6 +1077,13 @@ func (x *NodeInfo) GetPlan() string {
 func (x *NodeInfo) GetBackup() *fsmpb.BackupReport {
 	if x != nil {
 		return x.Backup
+	}
+	return nil
+}
+
+func (x *NodeInfo) GetArchive() *fsmpb.ArchiveReport {
+	if x != nil {
+		return x.Archive
 	}
 	return nil
 }
@@ -2026,7 +2035,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fProbeRequest\"\xe4\x06\n" +
+	"\fProbeRequest\"\x99\a\n" +
 	"\bNodeInfo\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -2065,7 +2074,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\x13snapshot_unreadable\x18# \x01(\bR\x12snapshotUnreadable\x12\x18\n" +
 	"\amembers\x18\x1f \x03(\tR\amembers\x12\x12\n" +
 	"\x04plan\x18  \x01(\tR\x04plan\x120\n" +
-	"\x06backup\x182 \x01(\v2\x18.ecp.fsm.v1.BackupReportR\x06backup\"C\n" +
+	"\x06backup\x182 \x01(\v2\x18.ecp.fsm.v1.BackupReportR\x06backup\x123\n" +
+	"\aarchive\x183 \x01(\v2\x19.ecp.fsm.v1.ArchiveReportR\aarchive\"C\n" +
 	"\x0ePromiseRequest\x121\n" +
 	"\apromise\x18\x01 \x01(\v2\x17.ecp.cluster.v1.PromiseR\apromise\"p\n" +
 	"\fPromiseReply\x12\x18\n" +
@@ -2143,40 +2153,41 @@ func file_cluster_clusterpb_cluster_proto_rawDescGZIP() []byte {
 var file_cluster_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_cluster_clusterpb_cluster_proto_goTypes = []any{
-	(Hello_Kind)(0),            // 0: ecp.cluster.v1.Hello.Kind
-	(*Hello)(nil),              // 1: ecp.cluster.v1.Hello
-	(*Welcome)(nil),            // 2: ecp.cluster.v1.Welcome
-	(*Meta)(nil),               // 3: ecp.cluster.v1.Meta
-	(*Identity)(nil),           // 4: ecp.cluster.v1.Identity
-	(*Promise)(nil),            // 5: ecp.cluster.v1.Promise
-	(*Seed)(nil),               // 6: ecp.cluster.v1.Seed
-	(*StageRequest)(nil),       // 7: ecp.cluster.v1.StageRequest
-	(*FetchRequest)(nil),       // 8: ecp.cluster.v1.FetchRequest
-	(*Chunk)(nil),              // 9: ecp.cluster.v1.Chunk
-	(*ProbeRequest)(nil),       // 10: ecp.cluster.v1.ProbeRequest
-	(*NodeInfo)(nil),           // 11: ecp.cluster.v1.NodeInfo
-	(*PromiseRequest)(nil),     // 12: ecp.cluster.v1.PromiseRequest
-	(*PromiseReply)(nil),       // 13: ecp.cluster.v1.PromiseReply
-	(*JoinRequest)(nil),        // 14: ecp.cluster.v1.JoinRequest
-	(*RemoveRequest)(nil),      // 15: ecp.cluster.v1.RemoveRequest
-	(*TransferRequest)(nil),    // 16: ecp.cluster.v1.TransferRequest
-	(*DrainRequest)(nil),       // 17: ecp.cluster.v1.DrainRequest
-	(*FinalizeRequest)(nil),    // 18: ecp.cluster.v1.FinalizeRequest
-	(*Outcome)(nil),            // 19: ecp.cluster.v1.Outcome
-	(*ProposeRequest)(nil),     // 20: ecp.cluster.v1.ProposeRequest
-	(*ProposeReply)(nil),       // 21: ecp.cluster.v1.ProposeReply
-	(*ProposeManyRequest)(nil), // 22: ecp.cluster.v1.ProposeManyRequest
-	(*ProposeManyReply)(nil),   // 23: ecp.cluster.v1.ProposeManyReply
-	(*ReadIndexRequest)(nil),   // 24: ecp.cluster.v1.ReadIndexRequest
-	(*ReadIndexReply)(nil),     // 25: ecp.cluster.v1.ReadIndexReply
-	(*ConfirmRequest)(nil),     // 26: ecp.cluster.v1.ConfirmRequest
-	(*ConfirmReply)(nil),       // 27: ecp.cluster.v1.ConfirmReply
-	(*QueryRequest)(nil),       // 28: ecp.cluster.v1.QueryRequest
-	(*QueryReply)(nil),         // 29: ecp.cluster.v1.QueryReply
-	(*fsmpb.BackupReport)(nil), // 30: ecp.fsm.v1.BackupReport
-	(*fsmpb.Result)(nil),       // 31: ecp.fsm.v1.Result
-	(*fsmpb.Query)(nil),        // 32: ecp.fsm.v1.Query
-	(*fsmpb.Answer)(nil),       // 33: ecp.fsm.v1.Answer
+	(Hello_Kind)(0),             // 0: ecp.cluster.v1.Hello.Kind
+	(*Hello)(nil),               // 1: ecp.cluster.v1.Hello
+	(*Welcome)(nil),             // 2: ecp.cluster.v1.Welcome
+	(*Meta)(nil),                // 3: ecp.cluster.v1.Meta
+	(*Identity)(nil),            // 4: ecp.cluster.v1.Identity
+	(*Promise)(nil),             // 5: ecp.cluster.v1.Promise
+	(*Seed)(nil),                // 6: ecp.cluster.v1.Seed
+	(*StageRequest)(nil),        // 7: ecp.cluster.v1.StageRequest
+	(*FetchRequest)(nil),        // 8: ecp.cluster.v1.FetchRequest
+	(*Chunk)(nil),               // 9: ecp.cluster.v1.Chunk
+	(*ProbeRequest)(nil),        // 10: ecp.cluster.v1.ProbeRequest
+	(*NodeInfo)(nil),            // 11: ecp.cluster.v1.NodeInfo
+	(*PromiseRequest)(nil),      // 12: ecp.cluster.v1.PromiseRequest
+	(*PromiseReply)(nil),        // 13: ecp.cluster.v1.PromiseReply
+	(*JoinRequest)(nil),         // 14: ecp.cluster.v1.JoinRequest
+	(*RemoveRequest)(nil),       // 15: ecp.cluster.v1.RemoveRequest
+	(*TransferRequest)(nil),     // 16: ecp.cluster.v1.TransferRequest
+	(*DrainRequest)(nil),        // 17: ecp.cluster.v1.DrainRequest
+	(*FinalizeRequest)(nil),     // 18: ecp.cluster.v1.FinalizeRequest
+	(*Outcome)(nil),             // 19: ecp.cluster.v1.Outcome
+	(*ProposeRequest)(nil),      // 20: ecp.cluster.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 21: ecp.cluster.v1.ProposeReply
+	(*ProposeManyRequest)(nil),  // 22: ecp.cluster.v1.ProposeManyRequest
+	(*ProposeManyReply)(nil),    // 23: ecp.cluster.v1.ProposeManyReply
+	(*ReadIndexRequest)(nil),    // 24: ecp.cluster.v1.ReadIndexRequest
+	(*ReadIndexReply)(nil),      // 25: ecp.cluster.v1.ReadIndexReply
+	(*ConfirmRequest)(nil),      // 26: ecp.cluster.v1.ConfirmRequest
+	(*ConfirmReply)(nil),        // 27: ecp.cluster.v1.ConfirmReply
+	(*QueryRequest)(nil),        // 28: ecp.cluster.v1.QueryRequest
+	(*QueryReply)(nil),          // 29: ecp.cluster.v1.QueryReply
+	(*fsmpb.BackupReport)(nil),  // 30: ecp.fsm.v1.BackupReport
+	(*fsmpb.ArchiveReport)(nil), // 31: ecp.fsm.v1.ArchiveReport
+	(*fsmpb.Result)(nil),        // 32: ecp.fsm.v1.Result
+	(*fsmpb.Query)(nil),         // 33: ecp.fsm.v1.Query
+	(*fsmpb.Answer)(nil),        // 34: ecp.fsm.v1.Answer
 }
 var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: ecp.cluster.v1.Hello.kind:type_name -> ecp.cluster.v1.Hello.Kind
@@ -2184,48 +2195,49 @@ var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	6,  // 2: ecp.cluster.v1.Promise.members:type_name -> ecp.cluster.v1.Seed
 	5,  // 3: ecp.cluster.v1.NodeInfo.promise:type_name -> ecp.cluster.v1.Promise
 	30, // 4: ecp.cluster.v1.NodeInfo.backup:type_name -> ecp.fsm.v1.BackupReport
-	5,  // 5: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
-	11, // 6: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
-	31, // 7: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
-	19, // 8: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	21, // 9: ecp.cluster.v1.ProposeManyReply.replies:type_name -> ecp.cluster.v1.ProposeReply
-	19, // 10: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	32, // 11: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
-	33, // 12: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
-	19, // 13: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	10, // 14: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
-	12, // 15: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
-	14, // 16: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
-	15, // 17: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
-	16, // 18: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
-	20, // 19: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
-	22, // 20: ecp.cluster.v1.Peer.ProposeMany:input_type -> ecp.cluster.v1.ProposeManyRequest
-	24, // 21: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
-	26, // 22: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
-	28, // 23: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
-	18, // 24: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
-	17, // 25: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
-	7,  // 26: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
-	8,  // 27: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
-	11, // 28: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
-	13, // 29: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
-	19, // 30: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
-	19, // 31: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
-	19, // 32: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
-	21, // 33: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
-	23, // 34: ecp.cluster.v1.Peer.ProposeMany:output_type -> ecp.cluster.v1.ProposeManyReply
-	25, // 35: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
-	27, // 36: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
-	29, // 37: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
-	21, // 38: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
-	19, // 39: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
-	19, // 40: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
-	9,  // 41: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
-	28, // [28:42] is the sub-list for method output_type
-	14, // [14:28] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	31, // 5: ecp.cluster.v1.NodeInfo.archive:type_name -> ecp.fsm.v1.ArchiveReport
+	5,  // 6: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
+	11, // 7: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
+	32, // 8: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
+	19, // 9: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	21, // 10: ecp.cluster.v1.ProposeManyReply.replies:type_name -> ecp.cluster.v1.ProposeReply
+	19, // 11: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	33, // 12: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
+	34, // 13: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
+	19, // 14: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	10, // 15: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
+	12, // 16: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
+	14, // 17: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
+	15, // 18: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
+	16, // 19: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
+	20, // 20: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
+	22, // 21: ecp.cluster.v1.Peer.ProposeMany:input_type -> ecp.cluster.v1.ProposeManyRequest
+	24, // 22: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
+	26, // 23: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
+	28, // 24: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
+	18, // 25: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
+	17, // 26: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
+	7,  // 27: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
+	8,  // 28: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
+	11, // 29: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
+	13, // 30: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
+	19, // 31: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
+	19, // 32: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
+	19, // 33: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
+	21, // 34: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
+	23, // 35: ecp.cluster.v1.Peer.ProposeMany:output_type -> ecp.cluster.v1.ProposeManyReply
+	25, // 36: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
+	27, // 37: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
+	29, // 38: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
+	21, // 39: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
+	19, // 40: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
+	19, // 41: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
+	9,  // 42: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
+	29, // [29:43] is the sub-list for method output_type
+	15, // [15:29] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_cluster_clusterpb_cluster_proto_init() }

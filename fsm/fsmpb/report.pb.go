@@ -188,7 +188,7 @@ func (x BackupReport_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BackupReport_State.Descriptor instead.
 func (BackupReport_State) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{17, 0}
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type Query struct {
@@ -1472,7 +1472,9 @@ type ClusterReport struct {
 	// when it is as it should be.
 	Plan string `protobuf:"bytes,30,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Absent when the leader makes no backups, or does not answer.
-	Backup        *BackupReport `protobuf:"bytes,31,opt,name=backup,proto3" json:"backup,omitempty"`
+	Backup *BackupReport `protobuf:"bytes,31,opt,name=backup,proto3" json:"backup,omitempty"`
+	// Absent when the leader has no database, or does not answer.
+	Archive       *ArchiveReport `protobuf:"bytes,32,opt,name=archive,proto3" json:"archive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1563,6 +1565,95 @@ func (x *ClusterReport) GetBackup() *BackupReport {
 	return nil
 }
 
+func (x *ClusterReport) GetArchive() *ArchiveReport {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+// ArchiveReport is what a node's archive writer says of itself.
+type ArchiveReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why it does not write; empty when it does, and on a node that does not lead.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The newest failure, over or not, and when, in nanoseconds since the Unix
+	// epoch; 0 when there was none.
+	LastError   string `protobuf:"bytes,2,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastErrorAt int64  `protobuf:"varint,3,opt,name=last_error_at,json=lastErrorAt,proto3" json:"last_error_at,omitempty"`
+	// How long a month stays after it has ended, 0 for ever; how many months are
+	// made in advance.
+	RetentionMs   int64  `protobuf:"varint,4,opt,name=retention_ms,json=retentionMs,proto3" json:"retention_ms,omitempty"`
+	MonthsAhead   uint32 `protobuf:"varint,5,opt,name=months_ahead,json=monthsAhead,proto3" json:"months_ahead,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveReport) Reset() {
+	*x = ArchiveReport{}
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveReport) ProtoMessage() {}
+
+func (x *ArchiveReport) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveReport.ProtoReflect.Descriptor instead.
+func (*ArchiveReport) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ArchiveReport) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ArchiveReport) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *ArchiveReport) GetLastErrorAt() int64 {
+	if x != nil {
+		return x.LastErrorAt
+	}
+	return 0
+}
+
+func (x *ArchiveReport) GetRetentionMs() int64 {
+	if x != nil {
+		return x.RetentionMs
+	}
+	return 0
+}
+
+func (x *ArchiveReport) GetMonthsAhead() uint32 {
+	if x != nil {
+		return x.MonthsAhead
+	}
+	return 0
+}
+
 // BackupReport is how the scheduled backups do, as the leader sees it.
 type BackupReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1583,7 +1674,7 @@ type BackupReport struct {
 
 func (x *BackupReport) Reset() {
 	*x = BackupReport{}
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1686,7 @@ func (x *BackupReport) String() string {
 func (*BackupReport) ProtoMessage() {}
 
 func (x *BackupReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1699,7 @@ func (x *BackupReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupReport.ProtoReflect.Descriptor instead.
 func (*BackupReport) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BackupReport) GetState() BackupReport_State {
@@ -1696,7 +1787,7 @@ type NodeReport struct {
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1799,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_report_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_report_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1812,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_report_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NodeReport) GetId() string {
@@ -1956,7 +2047,7 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x05proxy\x18\x02 \x01(\tR\x05proxy\x12\x19\n" +
 	"\btype_url\x18\x03 \x01(\tR\atypeUrl\"'\n" +
 	"\vRetryAnswer\x12\x18\n" +
-	"\aretried\x18\x01 \x01(\rR\aretried\"\xfa\x01\n" +
+	"\aretried\x18\x01 \x01(\rR\aretried\"\xaf\x02\n" +
 	"\rClusterReport\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
@@ -1966,7 +2057,15 @@ const file_fsm_fsmpb_report_proto_rawDesc = "" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12,\n" +
 	"\x05nodes\x18\x06 \x03(\v2\x16.ecp.fsm.v1.NodeReportR\x05nodes\x12\x12\n" +
 	"\x04plan\x18\x1e \x01(\tR\x04plan\x120\n" +
-	"\x06backup\x18\x1f \x01(\v2\x18.ecp.fsm.v1.BackupReportR\x06backup\"\x86\x02\n" +
+	"\x06backup\x18\x1f \x01(\v2\x18.ecp.fsm.v1.BackupReportR\x06backup\x123\n" +
+	"\aarchive\x18  \x01(\v2\x19.ecp.fsm.v1.ArchiveReportR\aarchive\"\xb0\x01\n" +
+	"\rArchiveReport\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x02 \x01(\tR\tlastError\x12\"\n" +
+	"\rlast_error_at\x18\x03 \x01(\x03R\vlastErrorAt\x12!\n" +
+	"\fretention_ms\x18\x04 \x01(\x03R\vretentionMs\x12!\n" +
+	"\fmonths_ahead\x18\x05 \x01(\rR\vmonthsAhead\"\x86\x02\n" +
 	"\fBackupReport\x124\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1e.ecp.fsm.v1.BackupReport.StateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
@@ -2015,7 +2114,7 @@ func file_fsm_fsmpb_report_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_report_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fsm_fsmpb_report_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_fsm_fsmpb_report_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_fsm_fsmpb_report_proto_goTypes = []any{
 	(ProxySync_State)(0),       // 0: ecp.fsm.v1.ProxySync.State
 	(ResourceConfig_Status)(0), // 1: ecp.fsm.v1.ResourceConfig.Status
@@ -2037,8 +2136,9 @@ var file_fsm_fsmpb_report_proto_goTypes = []any{
 	(*RetryQuery)(nil),         // 17: ecp.fsm.v1.RetryQuery
 	(*RetryAnswer)(nil),        // 18: ecp.fsm.v1.RetryAnswer
 	(*ClusterReport)(nil),      // 19: ecp.fsm.v1.ClusterReport
-	(*BackupReport)(nil),       // 20: ecp.fsm.v1.BackupReport
-	(*NodeReport)(nil),         // 21: ecp.fsm.v1.NodeReport
+	(*ArchiveReport)(nil),      // 20: ecp.fsm.v1.ArchiveReport
+	(*BackupReport)(nil),       // 21: ecp.fsm.v1.BackupReport
+	(*NodeReport)(nil),         // 22: ecp.fsm.v1.NodeReport
 }
 var file_fsm_fsmpb_report_proto_depIdxs = []int32{
 	5,  // 0: ecp.fsm.v1.Query.streams:type_name -> ecp.fsm.v1.StreamsQuery
@@ -2058,14 +2158,15 @@ var file_fsm_fsmpb_report_proto_depIdxs = []int32{
 	15, // 14: ecp.fsm.v1.StreamConfig.types:type_name -> ecp.fsm.v1.TypeConfig
 	16, // 15: ecp.fsm.v1.TypeConfig.resources:type_name -> ecp.fsm.v1.ResourceConfig
 	1,  // 16: ecp.fsm.v1.ResourceConfig.status:type_name -> ecp.fsm.v1.ResourceConfig.Status
-	21, // 17: ecp.fsm.v1.ClusterReport.nodes:type_name -> ecp.fsm.v1.NodeReport
-	20, // 18: ecp.fsm.v1.ClusterReport.backup:type_name -> ecp.fsm.v1.BackupReport
-	2,  // 19: ecp.fsm.v1.BackupReport.state:type_name -> ecp.fsm.v1.BackupReport.State
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	22, // 17: ecp.fsm.v1.ClusterReport.nodes:type_name -> ecp.fsm.v1.NodeReport
+	21, // 18: ecp.fsm.v1.ClusterReport.backup:type_name -> ecp.fsm.v1.BackupReport
+	20, // 19: ecp.fsm.v1.ClusterReport.archive:type_name -> ecp.fsm.v1.ArchiveReport
+	2,  // 20: ecp.fsm.v1.BackupReport.state:type_name -> ecp.fsm.v1.BackupReport.State
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_report_proto_init() }
@@ -2091,7 +2192,7 @@ func file_fsm_fsmpb_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_report_proto_rawDesc), len(file_fsm_fsmpb_report_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
