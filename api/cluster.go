@@ -20,17 +20,13 @@ func getCluster(s *Server, c *call, st *fsm.State) (any, error) {
 	for i, n := range r.GetNodes() {
 		out.Nodes[i] = nodeJSON(n)
 	}
-	out.Archive = wire.ArchiveStatus{
-		State: wire.ArchiveOff, LastSeq: st.Seq(), ArchivedSeq: st.ArchivedSeq(), OutboxBytes: st.OutboxBytes(),
-	}
+	out.Archive = wire.ArchiveStatus{LastSeq: st.Seq(), ArchivedSeq: st.ArchivedSeq(), OutboxBytes: st.OutboxBytes()}
+	out.Archive.State, out.Archive.Reason = s.archiveState(r.GetArchive())
 	if now := st.ReadOnly(); now != nil {
 		out.ReadOnly = new(readOnlyJSON(now))
 	}
 	if b := r.GetBackup(); b != nil {
 		out.Backup = backupJSON(b)
-	}
-	if s.deps.Archive != nil {
-		out.Archive.State, out.Archive.Reason = s.deps.Archive()
 	}
 	return out, nil
 }

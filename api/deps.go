@@ -113,6 +113,8 @@ type Archived interface {
 	Availability(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedAvailability], error)
 	// Revision returns a past revision with all its resources.
 	Revision(ctx context.Context, tenant, fleet string, n uint64) (*fsm.Revision, error)
+	// Inventory tells what the database has.
+	Inventory(ctx context.Context) (*wire.ArchiveDatabase, error)
 }
 
 // ReportQuery bounds a report. Zero values select all, and the usual time.

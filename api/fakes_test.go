@@ -85,6 +85,7 @@ type node struct {
 	removed    []string
 	drained    []string
 	clusterErr error
+	archive    *fsmpb.ArchiveReport
 }
 
 func newNode(l *ledger) *node { return &node{id: "n1", ledger: l, leader: "n1"} }
@@ -168,7 +169,8 @@ func (n *node) Report(context.Context) (*fsmpb.ClusterReport, error) {
 	defer n.mu.Unlock()
 	return &fsmpb.ClusterReport{
 		ClusterId: "c1", Epoch: "e1", Leader: n.leader, Plan: "one more node is missing for 3 voters", Term: 3, Index: n.ledger.state().Index(),
-		Backup: &fsmpb.BackupReport{State: fsmpb.BackupReport_OVERDUE, Reason: "late", Target: "/backups", Name: "b", At: 1e18, Index: 4, Bytes: 5},
+		Archive: n.archive,
+		Backup:  &fsmpb.BackupReport{State: fsmpb.BackupReport_OVERDUE, Reason: "late", Target: "/backups", Name: "b", At: 1e18, Index: 4, Bytes: 5},
 		Nodes: []*fsmpb.NodeReport{
 			{Id: "n1", Address: "h1:7000", Voter: true, Leader: n.leader == "n1", Healthy: true, Applied: 7, Streams: 2, Build: "v1"},
 			{Id: "n2", Address: "h2:7000", Zone: "b", Reason: "no heartbeat"},

@@ -18,6 +18,8 @@ type shelf struct {
 	asked api.ReportQuery
 	err   error
 	past  map[uint64]*fsm.Revision
+	// inventory is what it has.
+	inventory *wire.ArchiveDatabase
 }
 
 func shelved[T any](s *shelf, q api.ReportQuery, row T) (*wire.Report[T], error) {

@@ -189,6 +189,7 @@ func clusterRoutes() []Route {
 			(*Server).putSnapshot,
 		},
 		{get, clusterPath + "/events", "streamClusterEvents", PermCluster, KindStream, streaming(), (*Server).clusterEvents},
+		{get, clusterPath + "/archive", "getArchive", PermView, KindPlain, reading, read(getArchive)},
 		{get, clusterPath + "/read-only", "getReadOnly", PermView, KindPlain, reading, read(getReadOnly)},
 		{put, clusterPath + "/read-only", "putReadOnly", PermCluster, KindPlain, nil, (*Server).putReadOnly},
 		{post, clusterPath + "/finalize", "finalizeCluster", PermCluster, KindPlain, nil, (*Server).finalizeCluster},

@@ -11,6 +11,8 @@ import (
 type metrics struct {
 	batches, events, errors, gaps prometheus.Counter
 	seconds                       prometheus.Histogram
+	// defaultRows are there while this node writes.
+	defaultRows *prometheus.GaugeVec
 }
 
 func newMetrics(registry prometheus.Registerer, a *Archive) *metrics {
@@ -29,11 +31,14 @@ func newMetrics(registry prometheus.Registerer, a *Archive) *metrics {
 			Name: "ecp_archive_batch_seconds", Help: "Time to store a batch.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
 		}),
+		defaultRows: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "ecp_archive_default_rows", Help: "Rows that fit in no monthly partition, up to 10,000; from the node that writes.",
+		}, []string{"table"}),
 	}
 	if registry == nil {
 		return m
 	}
-	registry.MustRegister(m.batches, m.events, m.errors, m.gaps, m.seconds,
+	registry.MustRegister(m.batches, m.events, m.errors, m.gaps, m.seconds, m.defaultRows,
 		gauge("ecp_archive_lag_events", "Events that are not stored yet.", func() float64 {
 			st := a.cluster.State()
 			return float64(st.Seq() - min(st.Seq(), st.ArchivedSeq()))

@@ -18,6 +18,8 @@ const (
 	maintainEvery = time.Hour
 	// maintainAgain is how soon what failed is tried again.
 	maintainAgain = time.Minute
+	// countEvery is how often the rows of the default partitions are counted.
+	countEvery = time.Minute
 	// maxMonthsBack bounds what is made for events that have waited; older
 	// ones are the default partition's.
 	maxMonthsBack = 24
@@ -57,6 +59,27 @@ func (s *session) maintain(ctx context.Context, st *fsm.State) {
 		s.maintained = time.Now().Add(maintainAgain)
 		s.erred(err)
 		s.log.Error("archive: partitions", "error", err)
+	}
+}
+
+// countDefaults tells the metrics how many rows fit in no partition, when that is
+// due.
+func (s *session) countDefaults(ctx context.Context) {
+	if time.Now().Before(s.counted) {
+		return
+	}
+	s.counted = time.Now().Add(countEvery)
+	for _, table := range partitioned {
+		n, err := countDefault(ctx, s.conn, table)
+		if err != nil {
+			s.erred(err)
+			s.log.Error("archive: count the rows of a default partition", "table", table, "error", err)
+			return
+		}
+		if n > 0 {
+			s.log.Warn("archive: rows fit in no partition", "table", table, "rows", n)
+		}
+		s.metrics.defaultRows.WithLabelValues(table).Set(float64(n))
 	}
 }
 

@@ -49,7 +49,7 @@ type session struct {
 	// out, so that one event cannot hold up all others.
 	plainly bool
 
-	checked, maintained time.Time
+	checked, maintained, counted time.Time
 
 	// digested is the cursor up to which all is digested; digestAt is when that
 	// is next tried, digestMonth the last month that was.
@@ -134,6 +134,7 @@ func (s *session) start(ctx context.Context, st *fsm.State) error {
 }
 
 func (s *session) close() {
+	s.metrics.defaultRows.Reset() // another node counts now
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = s.conn.Close(ctx) // it is given up in any case
@@ -152,6 +153,7 @@ func (s *session) turn(ctx context.Context) (more bool, err error) {
 		return false, nil // logged; the cluster's trouble is not the database's, and the next turn tries again
 	}
 	s.maintain(ctx, st)
+	s.countDefaults(ctx)
 	if err := s.check(ctx); err != nil {
 		return false, err
 	}

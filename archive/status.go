@@ -50,8 +50,8 @@ func (a *Archive) Status() Status {
 
 // lag is the age of the oldest event that is not stored.
 func lag(st *fsm.State, now time.Time) time.Duration {
-	for ev := range st.Events(st.ArchivedSeq()) {
-		return max(0, now.Sub(time.Unix(0, ev.At)))
+	if at, waits := st.Unarchived(); waits {
+		return max(0, now.Sub(time.Unix(0, at)))
 	}
 	return 0
 }

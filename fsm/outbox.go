@@ -71,6 +71,22 @@ func (s *State) ArchivedSeq() uint64 { return s.outbox.archived }
 // acknowledged; 0 while it is off.
 func (s *State) OutboxBytes() uint64 { return s.outbox.pending }
 
+// OutboxProxyBytes returns the size of those among them that a crowd of proxies
+// causes by itself, which may have half of the bound.
+func (s *State) OutboxProxyBytes() uint64 { return s.outbox.pendingProxies }
+
+// CollapsedProxies returns how many proxies have transitions that did not fit.
+func (s *State) CollapsedProxies() int { return s.outbox.collapsed.Len() }
+
+// Unarchived returns the log time of the oldest event that the archive has not
+// acknowledged, in nanoseconds since the Unix epoch, and whether there is one.
+func (s *State) Unarchived() (at int64, ok bool) {
+	for ev := range s.Events(s.ArchivedSeq()) {
+		return ev.At, true
+	}
+	return 0, false
+}
+
 // FirstSeq returns the oldest sequence that Events still yields, one above
 // Seq when there is none.
 func (s *State) FirstSeq() uint64 {

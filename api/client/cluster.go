@@ -16,6 +16,13 @@ func (c *Client) Cluster(ctx context.Context) (*wire.Cluster, error) {
 	return orNil(&out, err)
 }
 
+// Archive tells in detail how the archive does.
+func (c *Client) Archive(ctx context.Context) (*wire.Archive, error) {
+	var out wire.Archive
+	err := c.get(ctx, pathOf("cluster", "archive"), nil, &out)
+	return orNil(&out, err)
+}
+
 // TransferLeader moves leadership to a node, or to any other for "".
 func (c *Client) TransferLeader(ctx context.Context, node string) (*wire.LeaderTransferred, error) {
 	var out wire.LeaderTransferred

@@ -330,6 +330,9 @@ func TestEveryOperation(t *testing.T) {
 	}
 
 	wantReports(t, c)
+	if a, err := c.Archive(t.Context()); err != nil || a.Database == nil || a.Database.Cursor.Seq != 41 {
+		t.Errorf("archive %+v: %v", a, err)
+	}
 
 	_, err = c.DeleteEndpoints(ctx, "a/b")
 	must(err)

@@ -50,7 +50,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 3 --wait ran out, 4 rejected b
 	root.AddCommand(
 		a.applyCommand(), a.diffCommand(), a.rollbackCommand(), a.getCommand(), a.historyCommand(), a.eventsCommand(), a.reportsCommand(),
 		a.proxiesCommand(), a.endpointsCommand(), a.secretsCommand(), a.createCommand(), a.deleteCommand(),
-		a.clusterCommand(), a.backupCommand(), a.restoreCommand(), a.bootstrapCommand(), a.tokenCommand(), a.completionCommand(), a.versionCommand(),
+		a.archiveCommand(), a.clusterCommand(), a.backupCommand(), a.restoreCommand(), a.bootstrapCommand(), a.tokenCommand(), a.completionCommand(), a.versionCommand(),
 	)
 	return root
 }

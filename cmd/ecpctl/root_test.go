@@ -95,7 +95,7 @@ func words(line string) []string {
 
 func TestMisuseExitsWithTwo(t *testing.T) {
 	tests := map[string]string{
-		"":                              "ecpctl needs one of: apply, backup, bootstrap",
+		"":                              "ecpctl needs one of: apply, archive, backup, bootstrap",
 		"frobnicate":                    `unknown command "frobnicate"`,
 		"get":                           "ecpctl get needs one of: fleets, resources",
 		"get things":                    `unknown command "things"`,

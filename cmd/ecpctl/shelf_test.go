@@ -52,6 +52,17 @@ func (shelf) Availability(_ context.Context, q api.ReportQuery) (*wire.Report[wi
 	})
 }
 
+func (shelf) Inventory(context.Context) (*wire.ArchiveDatabase, error) {
+	november := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	return &wire.ArchiveDatabase{
+		Cursor: &wire.ArchiveCursor{Seq: 41, Term: 2, Node: "cp-0", UpdatedAt: november}, ReportsAsOf: &november,
+		Tables: []wire.ArchiveTable{{Name: "fleet_events", DefaultRows: 3, Partitions: []wire.ArchivePartition{
+			{Name: "fleet_events_2026_11", From: &november, To: new(november.AddDate(0, 1, 0)), Rows: 1200, Bytes: 65536},
+			{Name: "fleet_events_default", Rows: 7, Bytes: 8192},
+		}}},
+	}, nil
+}
+
 func (shelf) Revision(_ context.Context, _, _ string, n uint64) (*fsm.Revision, error) {
 	return nil, fsm.Refusal(fsm.CodeRevisionNotFound, "there is no %d", n)
 }

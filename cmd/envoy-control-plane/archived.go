@@ -88,3 +88,29 @@ func (a archived) Availability(ctx context.Context, q api.ReportQuery) (*wire.Re
 		}, nil
 	})
 }
+
+// Inventory tells what the database has, as the API does.
+func (a archived) Inventory(ctx context.Context) (*wire.ArchiveDatabase, error) {
+	have, err := a.archive.Inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &wire.ArchiveDatabase{Gaps: have.Gaps, GapEvents: have.GapEvents, Tables: make([]wire.ArchiveTable, len(have.Tables))}
+	if c := have.Cursor; c != nil {
+		out.Cursor = &wire.ArchiveCursor{Seq: c.Seq, Term: c.Term, Node: c.Node, UpdatedAt: c.UpdatedAt}
+	}
+	if !have.Digested.IsZero() {
+		out.ReportsAsOf = &have.Digested
+	}
+	for i, t := range have.Tables {
+		table := wire.ArchiveTable{Name: t.Name, DefaultRows: t.DefaultRows, Partitions: make([]wire.ArchivePartition, len(t.Partitions))}
+		for j, p := range t.Partitions {
+			table.Partitions[j] = wire.ArchivePartition{Name: p.Name, Rows: p.Rows, Bytes: p.Bytes}
+			if !p.From.IsZero() {
+				table.Partitions[j].From, table.Partitions[j].To = new(p.From), new(p.To)
+			}
+		}
+		out.Tables[i] = table
+	}
+	return out, nil
+}

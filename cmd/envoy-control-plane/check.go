@@ -37,6 +37,9 @@ func (c *config) check() []error {
 	if c.archiveOverflow != "block" && c.archiveOverflow != "gap" {
 		mistake("--archive-overflow: %q is neither block nor gap", c.archiveOverflow)
 	}
+	if c.archiveRetention < 0 {
+		mistake("--archive-retention: %s is below 0", c.archiveRetention)
+	}
 	if c.archiveReplayWindow <= 0 {
 		mistake("--archive-replay-window: %s is not above 0", c.archiveReplayWindow)
 	}

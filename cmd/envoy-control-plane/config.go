@@ -44,6 +44,7 @@ type config struct {
 	archiveOff                   bool // --database-url none
 	archiveOverflow              string
 	archiveReplayWindow          time.Duration
+	archiveRetention             time.Duration
 
 	backupTo      string
 	backupTarget  backup.Target // read from backupTo, nil without
@@ -101,6 +102,7 @@ var settings = []setting{
 	{"database-read-url", "DATABASE_READ_URL"},
 	{"archive-overflow", "ARCHIVE_OVERFLOW"},
 	{"archive-replay-window", "ARCHIVE_REPLAY_WINDOW"},
+	{"archive-retention", "ARCHIVE_RETENTION"},
 	{"backup-to", "BACKUP_TO"},
 	{"backup-every", "BACKUP_EVERY"},
 	{"backup-keep", "BACKUP_KEEP"},
@@ -144,6 +146,7 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.databaseReadURL, "database-read-url", "", "Postgres for history and reports (default: --database-url)")
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")
 	flags.DurationVar(&c.archiveReplayWindow, "archive-replay-window", 15*time.Minute, "how long archived events stay in memory for a database that lost them")
+	flags.DurationVar(&c.archiveRetention, "archive-retention", 0, "how long events stay in the archive after the end of their month (0: for ever)")
 	flags.StringVar(&c.backupTo, "backup-to", "", "directory, or s3://BUCKET/PREFIX?endpoint=URL&region=NAME&path-style=true, that the leader puts backups into (default: none are made)")
 	flags.DurationVar(&c.backupEvery, "backup-every", time.Hour, "time between two backups")
 	flags.IntVar(&c.backupKeep, "backup-keep", 30, "how many backups stay, the newest ones; 0: none is ever removed")

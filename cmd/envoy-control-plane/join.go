@@ -51,7 +51,7 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	s.cluster, err = cluster.New(clusterConfig(c), cluster.Deps{
 		Log: log.With("part", "cluster"), Metrics: s.registry, Observers: observers,
 		Answerer: s.xds.Answer, Streams: s.xds.Streams, Draining: s.xds.Draining, SetDraining: s.xds.SetDraining,
-		Backup: s.backupReport,
+		Backup: s.backupReport, Archive: s.archiveReport,
 	})
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func newArchive(c *config, s *server, messages *resource.Decoder) (*archive.Arch
 	}
 	return archive.New(archive.Config{
 		DatabaseURL: c.databaseURL, ReadURL: c.databaseReadURL, Node: c.nodeID,
-		Overflow: overflow, ReplayWindow: c.archiveReplayWindow,
+		Overflow: overflow, ReplayWindow: c.archiveReplayWindow, Retention: c.archiveRetention,
 	}, archive.Deps{
 		Log: s.log.With("part", "archive"), Registry: s.registry, Cluster: lateCluster{s},
 		JSON: func(typeURL string, body []byte) (json.RawMessage, error) { return messages.JSON(typeURL, body) },
@@ -186,6 +186,14 @@ func (s *server) backupReport() *fsmpb.BackupReport {
 		return nil
 	}
 	return s.backup.Report()
+}
+
+// archiveReport is nil without a database.
+func (s *server) archiveReport() *fsmpb.ArchiveReport {
+	if s.archive == nil {
+		return nil
+	}
+	return s.archive.Report()
 }
 
 func (s *server) archiveState() (state, reason string) {
