@@ -98,7 +98,11 @@ func (n *Node) admit(ctx context.Context, req *clusterpb.JoinRequest) error {
 		return fsm.Refusal(fsm.CodeUnavailable, "the cluster has %d members already", len(servers))
 	}
 	n.log.Info("adding a node", "server_id", req.ServerId, "address", req.Address)
-	return changed(rt.raft.AddNonvoter(raft.ServerID(req.ServerId), transport.Address(req.ServerId, req.Address), 0, changeTimeout))
+	err := changed(rt.raft.AddNonvoter(raft.ServerID(req.ServerId), transport.Address(req.ServerId, req.Address), 0, changeTimeout))
+	if err == nil {
+		n.recordMembership(ctx, rt, "cluster", "it joined")
+	}
+	return err
 }
 
 // changed waits for a change of the configuration.

@@ -135,6 +135,7 @@ func (n *Node) takeOver(ctx context.Context, rt *runtime) {
 				n.log.Info("leader", "term", term)
 				n.lead.set(term)
 				n.nameCluster(ctx, rt)
+				n.recordIfQuiet(ctx, rt)
 				return
 			}
 			if errors.Is(err, raft.ErrLeadershipTransferInProgress) && time.Since(began) > stuckAfter {

@@ -53,6 +53,7 @@ func (n *Node) prunePeers(rt *runtime) {
 // tend makes the change that is due, one at a time: each is committed before
 // the next one is thought of.
 func (n *Node) tend(ctx context.Context, rt *runtime, seen *attendance, term uint64) {
+	n.recordIfQuiet(ctx, rt)
 	commit := rt.raft.CommitIndex()
 	servers := rt.servers()
 	infos := n.probeAll(ctx, rt, servers)
@@ -79,7 +80,9 @@ func (n *Node) tend(ctx context.Context, rt *runtime, seen *attendance, term uin
 	at := slices.IndexFunc(servers, func(s raft.Server) bool { return string(s.ID) == due.id })
 	if err := n.make(rt, due.change, servers[at]); err != nil {
 		n.log.Warn("change of the membership failed", "server_id", due.id, "error", err)
+		return
 	}
+	n.recordMembership(ctx, rt, "cluster", due.why)
 }
 
 // make makes one change of the configuration; n.membership is held.

@@ -118,6 +118,8 @@ func (t *transition) perform(c *fsmpb.Command) (*fsmpb.Result, *Error) {
 		return t.setReadOnly(op.SetReadOnly)
 	case *fsmpb.Command_RaiseLevel:
 		return t.raiseLevel(op.RaiseLevel)
+	case *fsmpb.Command_RecordMembership:
+		return t.recordMembership(op.RecordMembership)
 	}
 	return nil, errUnknownCommand
 }

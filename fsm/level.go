@@ -13,8 +13,10 @@ const (
 	// LevelConvergence knows what ReportProxies says of convergence. Below, a
 	// binary of that level does not see it, and the others look away.
 	LevelConvergence = 3
+	// LevelMembership knows RecordMembership.
+	LevelMembership = 4
 	// SupportedLevel is the highest that this binary knows.
-	SupportedLevel = 3
+	SupportedLevel = 4
 )
 
 // FeatureLevel returns the level that decides how commands behave.
@@ -30,6 +32,8 @@ func RequiredLevel(c *fsmpb.Command) uint32 {
 	switch c.GetOp().(type) {
 	case *fsmpb.Command_SetReadOnly, *fsmpb.Command_RestoreState:
 		return LevelReadOnly
+	case *fsmpb.Command_RecordMembership:
+		return LevelMembership
 	}
 	return BaseLevel
 }

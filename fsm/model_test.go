@@ -26,6 +26,9 @@ type model struct {
 	events    int
 	level     uint32
 	readOnly  bool
+	leader    string
+	term      uint64
+	members   map[string]fsmpb.Member_Role
 }
 
 func newModel(level uint32) *model {
@@ -60,6 +63,30 @@ func (m *model) owned(tenant string) bool {
 	return false
 }
 
+// record counts what is another member, role or term than before.
+func (m *model) record(now *fsmpb.Membership) fsm.Code {
+	if m.level < 4 || now.Term < m.term {
+		return fsm.CodeInvalid
+	}
+	members := map[string]fsmpb.Member_Role{}
+	for _, x := range now.Members {
+		members[x.ServerId] = x.Role
+		if m.members[x.ServerId] != x.Role {
+			m.events++
+		}
+	}
+	for id := range m.members {
+		if _, stays := members[id]; !stays {
+			m.events++
+		}
+	}
+	if now.Term != m.term || now.Leader != m.leader {
+		m.events++
+	}
+	m.leader, m.term, m.members = now.Leader, now.Term, members
+	return ""
+}
+
 // apply returns the code that the command should answer.
 func (m *model) apply(c *fsmpb.Command) fsm.Code {
 	switch op := c.Op.(type) {
@@ -78,6 +105,8 @@ func (m *model) apply(c *fsmpb.Command) fsm.Code {
 		}
 		m.readOnly = op.SetReadOnly.ReadOnly
 		return ""
+	case *fsmpb.Command_RecordMembership:
+		return m.record(op.RecordMembership.Membership)
 	case *fsmpb.Command_ForgetProxies, *fsmpb.Command_ReportProxies:
 	default:
 		if m.readOnly {
@@ -288,6 +317,9 @@ func (m *model) same(t *rapid.T, s *fsm.State) {
 	if (s.ReadOnly() != nil) != m.readOnly {
 		t.Fatalf("read-only %v, want %v", s.ReadOnly(), m.readOnly)
 	}
+	if got := s.Membership(); got.GetLeader() != m.leader || got.GetTerm() != m.term || len(got.GetMembers()) != len(m.members) {
+		t.Fatalf("membership %v, want %v under %s in term %d", got, m.members, m.leader, m.term)
+	}
 	if s.Seq() != uint64(m.events) {
 		t.Fatalf("%d events, want %d", s.Seq(), m.events)
 	}
@@ -316,7 +348,7 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	tenant := pick("tenant", "default", "acme")
 	fleet := pick("fleet", "a", "ab")
-	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report", "forget", "read-only", "level") {
+	switch pick("verb", "tenant", "drop tenant", "fleet", "drop fleet", "change", "change", "change", "rollback", "endpoints", "secret", "report", "forget", "read-only", "level", "members") {
 	case "tenant":
 		return putTenant(tenant)
 	case "drop tenant":
@@ -343,6 +375,17 @@ func drawCommand(t *rapid.T, batch uint64) *fsmpb.Command {
 		return c
 	case "forget":
 		return forget(1<<62, 1000)
+	case "members":
+		members := []*fsmpb.Member{voter("n1")}
+		for _, node := range []string{"n2", "n3"} {
+			switch rapid.IntRange(0, 2).Draw(t, node) {
+			case 1:
+				members = append(members, voter(node))
+			case 2:
+				members = append(members, nonvoter(node))
+			}
+		}
+		return membership(pick("leader", "n1", "n2"), rapid.Uint64Range(1, 9).Draw(t, "term"), members...)
 	case "level":
 		return raiseLevel(rapid.Uint32Range(0, fsm.SupportedLevel).Draw(t, "level"))
 	case "read-only": // more often off than on

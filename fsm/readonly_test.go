@@ -28,7 +28,7 @@ func clusterCommands() []*fsmpb.Command {
 		cluster("c1", "e1"), report("n1", 1, 99, connected("default", "p1", 99, "edge")),
 		{Op: &fsmpb.Command_DropNode{DropNode: &fsmpb.DropNode{Node: "n1", ThroughStart: 1}}},
 		forget(1<<62, 1000), archive(&fsmpb.ArchiveSettings{Enabled: true, MaxOutboxBytes: 1 << 20}), ack("e1", 1), readOnly(true, "again"),
-		raiseLevel(fsm.SupportedLevel),
+		raiseLevel(fsm.SupportedLevel), membership("n1", 2, voter("n1")),
 	}
 }
 

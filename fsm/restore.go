@@ -189,6 +189,7 @@ func (b *builder) header(h *fsmpb.Header) error {
 	s := b.s
 	s.level, s.levelIndex, s.index, s.stamp, s.identity = h.FeatureLevel, h.LevelIndex, h.Index, h.Stamp, h.Identity
 	s.outbox.seq, s.outbox.archived, s.readOnly = h.Seq, h.ArchivedSeq, h.ReadOnly
+	s.membership = h.Membership
 	if h.Archive != nil {
 		s.outbox.settings = h.Archive
 	}

@@ -38,7 +38,7 @@ func (s *State) writeSnapshot(out io.Writer) error {
 	w.put(&fsmpb.Record{Record: &fsmpb.Record_Header{Header: &fsmpb.Header{
 		Format: snapshotFormat, FeatureLevel: s.level, Index: s.index, Stamp: s.stamp, Seq: s.outbox.seq,
 		Identity: s.identity, Archive: s.outbox.settings, ArchivedSeq: s.outbox.archived, ReadOnly: s.readOnly,
-		LevelIndex: s.levelIndex,
+		LevelIndex: s.levelIndex, Membership: s.membership,
 	}}})
 	s.writeConfiguration(w)
 	for p := range s.AllProxies() {

@@ -33,7 +33,8 @@ type State struct {
 	outbox outbox
 	memory memory
 
-	readOnly *fsmpb.ReadOnly // nil while tenants may write
+	readOnly   *fsmpb.ReadOnly   // nil while tenants may write
+	membership *fsmpb.Membership // nil until a leader has recorded it
 }
 
 // New returns the empty state: the default tenant and nothing else.

@@ -104,8 +104,14 @@ type eventData struct {
 	Service    string            `json:"service"`
 	Proxy      string            `json:"proxy"`
 	Reason     string            `json:"reason"`
-	Created    bool              `json:"created"`
-	Stream     struct {
+	// Of members and leaders.
+	Node    string `json:"node"`
+	Role    string `json:"role"`
+	Term    uint64 `json:"term"`
+	Before  string `json:"before"`
+	Why     string `json:"why"`
+	Created bool   `json:"created"`
+	Stream  struct {
 		Node string `json:"node"`
 	} `json:"stream"`
 	Rejection struct {
@@ -131,6 +137,11 @@ func what(e wire.Event) string {
 	add(d.Service != "", "service %s", d.Service)
 	add(d.Proxy != "", "proxy %s", d.Proxy)
 	add(d.Stream.Node != "", "node %s", d.Stream.Node)
+	add(d.Node != "", "node %s", d.Node)
+	add(d.Role != "", "%s", d.Role)
+	add(d.Term != 0, "term %d", d.Term)
+	add(d.Before != "", "before it %s", d.Before)
+	add(d.Why != "", "%s", d.Why)
 	add(d.Reason != "", "%s", d.Reason)
 	add(d.Rejection.Detail != "", "%s", d.Rejection.Detail)
 	add(d.Message != "", "%q", d.Message)

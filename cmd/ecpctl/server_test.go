@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -89,6 +90,7 @@ func (l *lonely) Gather(_ context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map
 func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
 	return &fsmpb.ClusterReport{
 		ClusterId: "c1", Epoch: "e1", Leader: "cp-0", Plan: "one more node is missing for 3 voters", Term: 2, Index: l.State().Index(),
+		Archive: &fsmpb.ArchiveReport{RetentionMs: 86_400_000, MonthsAhead: 3, LastError: "out of connections", LastErrorAt: 1e18},
 		Backup: &fsmpb.BackupReport{
 			State: fsmpb.BackupReport_FAILING, Reason: "no space left", Target: "s3://backups/", Name: "ecp-c1-x.snap", At: 1e18, Index: 4, Bytes: 99,
 		},
@@ -260,7 +262,7 @@ func TestATour(t *testing.T) {
 		complains("read_only: the cluster is read-only since 20", "by anonymous: a move", "ecpctl cluster read-only off")
 	ecpctl(t, s, "", "cluster", "read-only", "off").exits(exitDone).prints("writes are allowed")
 	ecpctl(t, s, "", "create", "tenant", "late").exits(exitDone)
-	ecpctl(t, s, "", "cluster", "finalize").exits(exitDone).prints("feature level 3 (index ")
+	ecpctl(t, s, "", "cluster", "finalize").exits(exitDone).prints(fmt.Sprintf("feature level %d (index ", fsm.SupportedLevel))
 	ecpctl(t, s, "", "version").exits(exitDone).prints("node", "abc")
 	ecpctl(t, "http://127.0.0.1:1,"+s, "", "--strong", "get", "fleets").exits(exitDone)
 }

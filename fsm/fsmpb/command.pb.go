@@ -153,6 +153,7 @@ type Command struct {
 	//	*Command_RestoreState
 	//	*Command_SetReadOnly
 	//	*Command_RaiseLevel
+	//	*Command_RecordMembership
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -389,6 +390,15 @@ func (x *Command) GetRaiseLevel() *RaiseLevel {
 	return nil
 }
 
+func (x *Command) GetRecordMembership() *RecordMembership {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RecordMembership); ok {
+			return x.RecordMembership
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -473,6 +483,10 @@ type Command_RaiseLevel struct {
 	RaiseLevel *RaiseLevel `protobuf:"bytes,28,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
 }
 
+type Command_RecordMembership struct {
+	RecordMembership *RecordMembership `protobuf:"bytes,30,opt,name=record_membership,json=recordMembership,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutTenant) isCommand_Op() {}
@@ -512,6 +526,8 @@ func (*Command_RestoreState) isCommand_Op() {}
 func (*Command_SetReadOnly) isCommand_Op() {}
 
 func (*Command_RaiseLevel) isCommand_Op() {}
+
+func (*Command_RecordMembership) isCommand_Op() {}
 
 // IdempotencyKey makes a retried command apply once. It belongs to the
 // command's subject and tenant.
@@ -1993,6 +2009,61 @@ func (x *RaiseLevel) GetLevel() uint32 {
 	return 0
 }
 
+// RecordMembership writes down the committed Raft configuration and who leads,
+// from LevelMembership on. What differs from the record before becomes events.
+type RecordMembership struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Membership *Membership            `protobuf:"bytes,1,opt,name=membership,proto3" json:"membership,omitempty"`
+	// Why it has changed, for people.
+	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordMembership) Reset() {
+	*x = RecordMembership{}
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordMembership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordMembership) ProtoMessage() {}
+
+func (x *RecordMembership) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordMembership.ProtoReflect.Descriptor instead.
+func (*RecordMembership) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_command_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RecordMembership) GetMembership() *Membership {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
+}
+
+func (x *RecordMembership) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type ProxyReport_Connected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fleet         string                 `protobuf:"bytes,1,opt,name=fleet,proto3" json:"fleet,omitempty"`
@@ -2007,7 +2078,7 @@ type ProxyReport_Connected struct {
 
 func (x *ProxyReport_Connected) Reset() {
 	*x = ProxyReport_Connected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2090,7 @@ func (x *ProxyReport_Connected) String() string {
 func (*ProxyReport_Connected) ProtoMessage() {}
 
 func (x *ProxyReport_Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2157,7 @@ type ProxyReport_Disconnected struct {
 
 func (x *ProxyReport_Disconnected) Reset() {
 	*x = ProxyReport_Disconnected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2169,7 @@ func (x *ProxyReport_Disconnected) String() string {
 func (*ProxyReport_Disconnected) ProtoMessage() {}
 
 func (x *ProxyReport_Disconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2205,7 @@ type ProxyReport_Rejected struct {
 
 func (x *ProxyReport_Rejected) Reset() {
 	*x = ProxyReport_Rejected{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2217,7 @@ func (x *ProxyReport_Rejected) String() string {
 func (*ProxyReport_Rejected) ProtoMessage() {}
 
 func (x *ProxyReport_Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2279,7 @@ type ProxyReport_Recovered struct {
 
 func (x *ProxyReport_Recovered) Reset() {
 	*x = ProxyReport_Recovered{}
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2291,7 @@ func (x *ProxyReport_Recovered) String() string {
 func (*ProxyReport_Recovered) ProtoMessage() {}
 
 func (x *ProxyReport_Recovered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_command_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,8 +2329,7 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"N\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x03R\x05stamp\x12/\n" +
-	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\xce\n" +
-	"\n" +
+	"\bcommands\x18\x02 \x03(\v2\x13.ecp.fsm.v1.CommandR\bcommands\"\x9b\v\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12<\n" +
 	"\vidempotency\x18\x02 \x01(\v2\x1a.ecp.fsm.v1.IdempotencyKeyR\vidempotency\x12<\n" +
@@ -2286,7 +2356,8 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\rrestore_state\x18\x1d \x01(\v2\x18.ecp.fsm.v1.RestoreStateH\x00R\frestoreState\x12=\n" +
 	"\rset_read_only\x18\x1b \x01(\v2\x17.ecp.fsm.v1.SetReadOnlyH\x00R\vsetReadOnly\x129\n" +
 	"\vraise_level\x18\x1c \x01(\v2\x16.ecp.fsm.v1.RaiseLevelH\x00R\n" +
-	"raiseLevelB\x04\n" +
+	"raiseLevel\x12K\n" +
+	"\x11record_membership\x18\x1e \x01(\v2\x1c.ecp.fsm.v1.RecordMembershipH\x00R\x10recordMembershipB\x04\n" +
 	"\x02op\"E\n" +
 	"\x0eIdempotencyKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12!\n" +
@@ -2419,7 +2490,12 @@ const file_fsm_fsmpb_command_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\"\n" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
-	"\x05level\x18\x01 \x01(\rR\x05levelB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\x05level\x18\x01 \x01(\rR\x05level\"\\\n" +
+	"\x10RecordMembership\x126\n" +
+	"\n" +
+	"membership\x18\x01 \x01(\v2\x16.ecp.fsm.v1.MembershipR\n" +
+	"membership\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03whyB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_command_proto_rawDescOnce sync.Once
@@ -2434,7 +2510,7 @@ func file_fsm_fsmpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_fsm_fsmpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(ChangeFleet_Mode)(0),            // 0: ecp.fsm.v1.ChangeFleet.Mode
 	(*Entry)(nil),                    // 1: ecp.fsm.v1.Entry
@@ -2462,20 +2538,22 @@ var file_fsm_fsmpb_command_proto_goTypes = []any{
 	(*AckArchived)(nil),              // 23: ecp.fsm.v1.AckArchived
 	(*SetReadOnly)(nil),              // 24: ecp.fsm.v1.SetReadOnly
 	(*RaiseLevel)(nil),               // 25: ecp.fsm.v1.RaiseLevel
-	nil,                              // 26: ecp.fsm.v1.PutTenant.LabelsEntry
-	nil,                              // 27: ecp.fsm.v1.PutFleet.LabelsEntry
-	(*ProxyReport_Connected)(nil),    // 28: ecp.fsm.v1.ProxyReport.Connected
-	(*ProxyReport_Disconnected)(nil), // 29: ecp.fsm.v1.ProxyReport.Disconnected
-	(*ProxyReport_Rejected)(nil),     // 30: ecp.fsm.v1.ProxyReport.Rejected
-	(*ProxyReport_Recovered)(nil),    // 31: ecp.fsm.v1.ProxyReport.Recovered
-	nil,                              // 32: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	(*Identity)(nil),                 // 33: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),            // 34: ecp.fsm.v1.FleetSettings
-	(*Resource)(nil),                 // 35: ecp.fsm.v1.Resource
-	(*SecretInfo)(nil),               // 36: ecp.fsm.v1.SecretInfo
-	(*Convergence)(nil),              // 37: ecp.fsm.v1.Convergence
-	(*ArchiveSettings)(nil),          // 38: ecp.fsm.v1.ArchiveSettings
-	(*Locality)(nil),                 // 39: ecp.fsm.v1.Locality
+	(*RecordMembership)(nil),         // 26: ecp.fsm.v1.RecordMembership
+	nil,                              // 27: ecp.fsm.v1.PutTenant.LabelsEntry
+	nil,                              // 28: ecp.fsm.v1.PutFleet.LabelsEntry
+	(*ProxyReport_Connected)(nil),    // 29: ecp.fsm.v1.ProxyReport.Connected
+	(*ProxyReport_Disconnected)(nil), // 30: ecp.fsm.v1.ProxyReport.Disconnected
+	(*ProxyReport_Rejected)(nil),     // 31: ecp.fsm.v1.ProxyReport.Rejected
+	(*ProxyReport_Recovered)(nil),    // 32: ecp.fsm.v1.ProxyReport.Recovered
+	nil,                              // 33: ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	(*Identity)(nil),                 // 34: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),            // 35: ecp.fsm.v1.FleetSettings
+	(*Resource)(nil),                 // 36: ecp.fsm.v1.Resource
+	(*SecretInfo)(nil),               // 37: ecp.fsm.v1.SecretInfo
+	(*Convergence)(nil),              // 38: ecp.fsm.v1.Convergence
+	(*ArchiveSettings)(nil),          // 39: ecp.fsm.v1.ArchiveSettings
+	(*Membership)(nil),               // 40: ecp.fsm.v1.Membership
+	(*Locality)(nil),                 // 41: ecp.fsm.v1.Locality
 }
 var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	2,  // 0: ecp.fsm.v1.Entry.commands:type_name -> ecp.fsm.v1.Command
@@ -2500,28 +2578,30 @@ var file_fsm_fsmpb_command_proto_depIdxs = []int32{
 	19, // 19: ecp.fsm.v1.Command.restore_state:type_name -> ecp.fsm.v1.RestoreState
 	24, // 20: ecp.fsm.v1.Command.set_read_only:type_name -> ecp.fsm.v1.SetReadOnly
 	25, // 21: ecp.fsm.v1.Command.raise_level:type_name -> ecp.fsm.v1.RaiseLevel
-	33, // 22: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
-	26, // 23: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
-	27, // 24: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
-	34, // 25: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
-	0,  // 26: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
-	35, // 27: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
-	10, // 28: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
-	36, // 29: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
-	17, // 30: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
-	37, // 31: ecp.fsm.v1.ReportProxies.convergence:type_name -> ecp.fsm.v1.Convergence
-	28, // 32: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
-	29, // 33: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
-	30, // 34: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
-	31, // 35: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
-	38, // 36: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	39, // 37: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
-	32, // 38: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	26, // 22: ecp.fsm.v1.Command.record_membership:type_name -> ecp.fsm.v1.RecordMembership
+	34, // 23: ecp.fsm.v1.InitCluster.identity:type_name -> ecp.fsm.v1.Identity
+	27, // 24: ecp.fsm.v1.PutTenant.labels:type_name -> ecp.fsm.v1.PutTenant.LabelsEntry
+	28, // 25: ecp.fsm.v1.PutFleet.labels:type_name -> ecp.fsm.v1.PutFleet.LabelsEntry
+	35, // 26: ecp.fsm.v1.PutFleet.settings:type_name -> ecp.fsm.v1.FleetSettings
+	0,  // 27: ecp.fsm.v1.ChangeFleet.mode:type_name -> ecp.fsm.v1.ChangeFleet.Mode
+	36, // 28: ecp.fsm.v1.ChangeFleet.upsert:type_name -> ecp.fsm.v1.Resource
+	10, // 29: ecp.fsm.v1.ChangeFleet.delete:type_name -> ecp.fsm.v1.ResourceKey
+	37, // 30: ecp.fsm.v1.PutSecret.info:type_name -> ecp.fsm.v1.SecretInfo
+	17, // 31: ecp.fsm.v1.ReportProxies.reports:type_name -> ecp.fsm.v1.ProxyReport
+	38, // 32: ecp.fsm.v1.ReportProxies.convergence:type_name -> ecp.fsm.v1.Convergence
+	29, // 33: ecp.fsm.v1.ProxyReport.connected:type_name -> ecp.fsm.v1.ProxyReport.Connected
+	30, // 34: ecp.fsm.v1.ProxyReport.disconnected:type_name -> ecp.fsm.v1.ProxyReport.Disconnected
+	31, // 35: ecp.fsm.v1.ProxyReport.rejected:type_name -> ecp.fsm.v1.ProxyReport.Rejected
+	32, // 36: ecp.fsm.v1.ProxyReport.recovered:type_name -> ecp.fsm.v1.ProxyReport.Recovered
+	39, // 37: ecp.fsm.v1.ConfigureArchive.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	40, // 38: ecp.fsm.v1.RecordMembership.membership:type_name -> ecp.fsm.v1.Membership
+	41, // 39: ecp.fsm.v1.ProxyReport.Connected.locality:type_name -> ecp.fsm.v1.Locality
+	33, // 40: ecp.fsm.v1.ProxyReport.Connected.labels:type_name -> ecp.fsm.v1.ProxyReport.Connected.LabelsEntry
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_command_proto_init() }
@@ -2551,6 +2631,7 @@ func file_fsm_fsmpb_command_proto_init() {
 		(*Command_RestoreState)(nil),
 		(*Command_SetReadOnly)(nil),
 		(*Command_RaiseLevel)(nil),
+		(*Command_RecordMembership)(nil),
 	}
 	file_fsm_fsmpb_command_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_fsmpb_command_proto_msgTypes[10].OneofWrappers = []any{}
@@ -2566,7 +2647,7 @@ func file_fsm_fsmpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_command_proto_rawDesc), len(file_fsm_fsmpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -60,6 +60,12 @@ type Event struct {
 	//	*Event_StateRestored
 	//	*Event_ReadOnlySet
 	//	*Event_LevelRaised
+	//	*Event_MemberAdded
+	//	*Event_MemberPromoted
+	//	*Event_MemberDemoted
+	//	*Event_MemberMoved
+	//	*Event_MemberRemoved
+	//	*Event_LeaderElected
 	//	*Event_ConvergenceRecorded
 	Data isEvent_Data `protobuf_oneof:"data"`
 	// Content for the archive, not part of data: the upserted resources of a
@@ -337,6 +343,60 @@ func (x *Event) GetLevelRaised() *LevelRaised {
 	return nil
 }
 
+func (x *Event) GetMemberAdded() *MemberChanged {
+	if x != nil {
+		if x, ok := x.Data.(*Event_MemberAdded); ok {
+			return x.MemberAdded
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMemberPromoted() *MemberChanged {
+	if x != nil {
+		if x, ok := x.Data.(*Event_MemberPromoted); ok {
+			return x.MemberPromoted
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMemberDemoted() *MemberChanged {
+	if x != nil {
+		if x, ok := x.Data.(*Event_MemberDemoted); ok {
+			return x.MemberDemoted
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMemberMoved() *MemberChanged {
+	if x != nil {
+		if x, ok := x.Data.(*Event_MemberMoved); ok {
+			return x.MemberMoved
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMemberRemoved() *MemberChanged {
+	if x != nil {
+		if x, ok := x.Data.(*Event_MemberRemoved); ok {
+			return x.MemberRemoved
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetLeaderElected() *LeaderElected {
+	if x != nil {
+		if x, ok := x.Data.(*Event_LeaderElected); ok {
+			return x.LeaderElected
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetConvergenceRecorded() *Convergence {
 	if x != nil {
 		if x, ok := x.Data.(*Event_ConvergenceRecorded); ok {
@@ -446,6 +506,30 @@ type Event_LevelRaised struct {
 	LevelRaised *LevelRaised `protobuf:"bytes,38,opt,name=level_raised,json=levelRaised,proto3,oneof"`
 }
 
+type Event_MemberAdded struct {
+	MemberAdded *MemberChanged `protobuf:"bytes,39,opt,name=member_added,json=memberAdded,proto3,oneof"`
+}
+
+type Event_MemberPromoted struct {
+	MemberPromoted *MemberChanged `protobuf:"bytes,40,opt,name=member_promoted,json=memberPromoted,proto3,oneof"`
+}
+
+type Event_MemberDemoted struct {
+	MemberDemoted *MemberChanged `protobuf:"bytes,41,opt,name=member_demoted,json=memberDemoted,proto3,oneof"`
+}
+
+type Event_MemberMoved struct {
+	MemberMoved *MemberChanged `protobuf:"bytes,42,opt,name=member_moved,json=memberMoved,proto3,oneof"`
+}
+
+type Event_MemberRemoved struct {
+	MemberRemoved *MemberChanged `protobuf:"bytes,43,opt,name=member_removed,json=memberRemoved,proto3,oneof"`
+}
+
+type Event_LeaderElected struct {
+	LeaderElected *LeaderElected `protobuf:"bytes,44,opt,name=leader_elected,json=leaderElected,proto3,oneof"`
+}
+
 type Event_ConvergenceRecorded struct {
 	// How far one node's proxies have come with a revision; left out while the
 	// outbox's share for proxies is full.
@@ -491,6 +575,18 @@ func (*Event_StateRestored) isEvent_Data() {}
 func (*Event_ReadOnlySet) isEvent_Data() {}
 
 func (*Event_LevelRaised) isEvent_Data() {}
+
+func (*Event_MemberAdded) isEvent_Data() {}
+
+func (*Event_MemberPromoted) isEvent_Data() {}
+
+func (*Event_MemberDemoted) isEvent_Data() {}
+
+func (*Event_MemberMoved) isEvent_Data() {}
+
+func (*Event_MemberRemoved) isEvent_Data() {}
+
+func (*Event_LeaderElected) isEvent_Data() {}
 
 func (*Event_ConvergenceRecorded) isEvent_Data() {}
 
@@ -1595,12 +1691,150 @@ func (x *LevelRaised) GetLevel() uint32 {
 	return 0
 }
 
+// MemberChanged is the member as it is now, or as it was when it went.
+type MemberChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	ServerId      string                 `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Role          Member_Role            `protobuf:"varint,4,opt,name=role,proto3,enum=ecp.fsm.v1.Member_Role" json:"role,omitempty"`
+	Why           string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberChanged) Reset() {
+	*x = MemberChanged{}
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberChanged) ProtoMessage() {}
+
+func (x *MemberChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberChanged.ProtoReflect.Descriptor instead.
+func (*MemberChanged) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *MemberChanged) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *MemberChanged) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *MemberChanged) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MemberChanged) GetRole() Member_Role {
+	if x != nil {
+		return x.Role
+	}
+	return Member_ROLE_UNSPECIFIED
+}
+
+func (x *MemberChanged) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type LeaderElected struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Term  uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	// Who led before, as far as it was recorded.
+	Before        string `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderElected) Reset() {
+	*x = LeaderElected{}
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderElected) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderElected) ProtoMessage() {}
+
+func (x *LeaderElected) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_event_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderElected.ProtoReflect.Descriptor instead.
+func (*LeaderElected) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_event_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *LeaderElected) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LeaderElected) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaderElected) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
 var File_fsm_fsmpb_event_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\n" +
 	"\x15fsm/fsmpb/event.proto\x12\n" +
-	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\x98\r\n" +
+	"ecp.fsm.v1\x1a\x15fsm/fsmpb/state.proto\"\xaa\x10\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
@@ -1631,7 +1865,13 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\x0esecret_deleted\x18$ \x01(\v2\x19.ecp.fsm.v1.SecretDeletedH\x00R\rsecretDeleted\x12B\n" +
 	"\x0estate_restored\x18- \x01(\v2\x19.ecp.fsm.v1.StateRestoredH\x00R\rstateRestored\x12=\n" +
 	"\rread_only_set\x18% \x01(\v2\x17.ecp.fsm.v1.ReadOnlySetH\x00R\vreadOnlySet\x12<\n" +
-	"\flevel_raised\x18& \x01(\v2\x17.ecp.fsm.v1.LevelRaisedH\x00R\vlevelRaised\x12L\n" +
+	"\flevel_raised\x18& \x01(\v2\x17.ecp.fsm.v1.LevelRaisedH\x00R\vlevelRaised\x12>\n" +
+	"\fmember_added\x18' \x01(\v2\x19.ecp.fsm.v1.MemberChangedH\x00R\vmemberAdded\x12D\n" +
+	"\x0fmember_promoted\x18( \x01(\v2\x19.ecp.fsm.v1.MemberChangedH\x00R\x0ememberPromoted\x12B\n" +
+	"\x0emember_demoted\x18) \x01(\v2\x19.ecp.fsm.v1.MemberChangedH\x00R\rmemberDemoted\x12>\n" +
+	"\fmember_moved\x18* \x01(\v2\x19.ecp.fsm.v1.MemberChangedH\x00R\vmemberMoved\x12B\n" +
+	"\x0emember_removed\x18+ \x01(\v2\x19.ecp.fsm.v1.MemberChangedH\x00R\rmemberRemoved\x12B\n" +
+	"\x0eleader_elected\x18, \x01(\v2\x19.ecp.fsm.v1.LeaderElectedH\x00R\rleaderElected\x12L\n" +
 	"\x14convergence_recorded\x18A \x01(\v2\x17.ecp.fsm.v1.ConvergenceH\x00R\x13convergenceRecorded\x122\n" +
 	"\tresources\x18< \x03(\v2\x14.ecp.fsm.v1.ResourceR\tresources\x12\x1c\n" +
 	"\tendpoints\x18= \x01(\fR\tendpointsB\x06\n" +
@@ -1715,7 +1955,17 @@ const file_fsm_fsmpb_event_proto_rawDesc = "" +
 	"\tread_only\x18\x01 \x01(\bR\breadOnly\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"#\n" +
 	"\vLevelRaised\x12\x14\n" +
-	"\x05level\x18\x01 \x01(\rR\x05levelB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
+	"\x05level\x18\x01 \x01(\rR\x05level\"\x99\x01\n" +
+	"\rMemberChanged\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
+	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12+\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x17.ecp.fsm.v1.Member.RoleR\x04role\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"O\n" +
+	"\rLeaderElected\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\tR\x06beforeB.Z,github.com/org/envoy-control-plane/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_event_proto_rawDescOnce sync.Once
@@ -1729,7 +1979,7 @@ func file_fsm_fsmpb_event_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_event_proto_rawDescData
 }
 
-var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_fsm_fsmpb_event_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: ecp.fsm.v1.Event
 	(*ClusterInitialized)(nil), // 1: ecp.fsm.v1.ClusterInitialized
@@ -1752,19 +2002,22 @@ var file_fsm_fsmpb_event_proto_goTypes = []any{
 	(*StateRestored)(nil),      // 18: ecp.fsm.v1.StateRestored
 	(*ReadOnlySet)(nil),        // 19: ecp.fsm.v1.ReadOnlySet
 	(*LevelRaised)(nil),        // 20: ecp.fsm.v1.LevelRaised
-	nil,                        // 21: ecp.fsm.v1.TenantPut.LabelsEntry
-	nil,                        // 22: ecp.fsm.v1.FleetPut.LabelsEntry
-	nil,                        // 23: ecp.fsm.v1.ProxyConnected.LabelsEntry
-	(*Convergence)(nil),        // 24: ecp.fsm.v1.Convergence
-	(*Resource)(nil),           // 25: ecp.fsm.v1.Resource
-	(*Identity)(nil),           // 26: ecp.fsm.v1.Identity
-	(*FleetSettings)(nil),      // 27: ecp.fsm.v1.FleetSettings
-	(*Change)(nil),             // 28: ecp.fsm.v1.Change
-	(*SecretInfo)(nil),         // 29: ecp.fsm.v1.SecretInfo
-	(*Stream)(nil),             // 30: ecp.fsm.v1.Stream
-	(*Locality)(nil),           // 31: ecp.fsm.v1.Locality
-	(*Rejection)(nil),          // 32: ecp.fsm.v1.Rejection
-	(*ArchiveSettings)(nil),    // 33: ecp.fsm.v1.ArchiveSettings
+	(*MemberChanged)(nil),      // 21: ecp.fsm.v1.MemberChanged
+	(*LeaderElected)(nil),      // 22: ecp.fsm.v1.LeaderElected
+	nil,                        // 23: ecp.fsm.v1.TenantPut.LabelsEntry
+	nil,                        // 24: ecp.fsm.v1.FleetPut.LabelsEntry
+	nil,                        // 25: ecp.fsm.v1.ProxyConnected.LabelsEntry
+	(*Convergence)(nil),        // 26: ecp.fsm.v1.Convergence
+	(*Resource)(nil),           // 27: ecp.fsm.v1.Resource
+	(*Identity)(nil),           // 28: ecp.fsm.v1.Identity
+	(*FleetSettings)(nil),      // 29: ecp.fsm.v1.FleetSettings
+	(*Change)(nil),             // 30: ecp.fsm.v1.Change
+	(*SecretInfo)(nil),         // 31: ecp.fsm.v1.SecretInfo
+	(*Stream)(nil),             // 32: ecp.fsm.v1.Stream
+	(*Locality)(nil),           // 33: ecp.fsm.v1.Locality
+	(*Rejection)(nil),          // 34: ecp.fsm.v1.Rejection
+	(*ArchiveSettings)(nil),    // 35: ecp.fsm.v1.ArchiveSettings
+	(Member_Role)(0),           // 36: ecp.fsm.v1.Member.Role
 }
 var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Event.cluster_initialized:type_name -> ecp.fsm.v1.ClusterInitialized
@@ -1787,28 +2040,35 @@ var file_fsm_fsmpb_event_proto_depIdxs = []int32{
 	18, // 17: ecp.fsm.v1.Event.state_restored:type_name -> ecp.fsm.v1.StateRestored
 	19, // 18: ecp.fsm.v1.Event.read_only_set:type_name -> ecp.fsm.v1.ReadOnlySet
 	20, // 19: ecp.fsm.v1.Event.level_raised:type_name -> ecp.fsm.v1.LevelRaised
-	24, // 20: ecp.fsm.v1.Event.convergence_recorded:type_name -> ecp.fsm.v1.Convergence
-	25, // 21: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
-	26, // 22: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
-	21, // 23: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
-	22, // 24: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
-	27, // 25: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
-	28, // 26: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
-	29, // 27: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
-	30, // 28: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
-	31, // 29: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
-	23, // 30: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
-	30, // 31: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
-	32, // 32: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
-	32, // 33: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
-	33, // 34: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
-	26, // 35: ecp.fsm.v1.StateRestored.identity:type_name -> ecp.fsm.v1.Identity
-	26, // 36: ecp.fsm.v1.StateRestored.from:type_name -> ecp.fsm.v1.Identity
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	21, // 20: ecp.fsm.v1.Event.member_added:type_name -> ecp.fsm.v1.MemberChanged
+	21, // 21: ecp.fsm.v1.Event.member_promoted:type_name -> ecp.fsm.v1.MemberChanged
+	21, // 22: ecp.fsm.v1.Event.member_demoted:type_name -> ecp.fsm.v1.MemberChanged
+	21, // 23: ecp.fsm.v1.Event.member_moved:type_name -> ecp.fsm.v1.MemberChanged
+	21, // 24: ecp.fsm.v1.Event.member_removed:type_name -> ecp.fsm.v1.MemberChanged
+	22, // 25: ecp.fsm.v1.Event.leader_elected:type_name -> ecp.fsm.v1.LeaderElected
+	26, // 26: ecp.fsm.v1.Event.convergence_recorded:type_name -> ecp.fsm.v1.Convergence
+	27, // 27: ecp.fsm.v1.Event.resources:type_name -> ecp.fsm.v1.Resource
+	28, // 28: ecp.fsm.v1.ClusterInitialized.identity:type_name -> ecp.fsm.v1.Identity
+	23, // 29: ecp.fsm.v1.TenantPut.labels:type_name -> ecp.fsm.v1.TenantPut.LabelsEntry
+	24, // 30: ecp.fsm.v1.FleetPut.labels:type_name -> ecp.fsm.v1.FleetPut.LabelsEntry
+	29, // 31: ecp.fsm.v1.FleetPut.settings:type_name -> ecp.fsm.v1.FleetSettings
+	30, // 32: ecp.fsm.v1.RevisionCreated.changed:type_name -> ecp.fsm.v1.Change
+	31, // 33: ecp.fsm.v1.SecretPut.info:type_name -> ecp.fsm.v1.SecretInfo
+	32, // 34: ecp.fsm.v1.ProxyConnected.stream:type_name -> ecp.fsm.v1.Stream
+	33, // 35: ecp.fsm.v1.ProxyConnected.locality:type_name -> ecp.fsm.v1.Locality
+	25, // 36: ecp.fsm.v1.ProxyConnected.labels:type_name -> ecp.fsm.v1.ProxyConnected.LabelsEntry
+	32, // 37: ecp.fsm.v1.ProxyDisconnected.stream:type_name -> ecp.fsm.v1.Stream
+	34, // 38: ecp.fsm.v1.ProxyRejected.rejection:type_name -> ecp.fsm.v1.Rejection
+	34, // 39: ecp.fsm.v1.ProxyCollapsed.rejections:type_name -> ecp.fsm.v1.Rejection
+	35, // 40: ecp.fsm.v1.ArchiveConfigured.settings:type_name -> ecp.fsm.v1.ArchiveSettings
+	28, // 41: ecp.fsm.v1.StateRestored.identity:type_name -> ecp.fsm.v1.Identity
+	28, // 42: ecp.fsm.v1.StateRestored.from:type_name -> ecp.fsm.v1.Identity
+	36, // 43: ecp.fsm.v1.MemberChanged.role:type_name -> ecp.fsm.v1.Member.Role
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_event_proto_init() }
@@ -1838,6 +2098,12 @@ func file_fsm_fsmpb_event_proto_init() {
 		(*Event_StateRestored)(nil),
 		(*Event_ReadOnlySet)(nil),
 		(*Event_LevelRaised)(nil),
+		(*Event_MemberAdded)(nil),
+		(*Event_MemberPromoted)(nil),
+		(*Event_MemberDemoted)(nil),
+		(*Event_MemberMoved)(nil),
+		(*Event_MemberRemoved)(nil),
+		(*Event_LeaderElected)(nil),
 		(*Event_ConvergenceRecorded)(nil),
 	}
 	type x struct{}
@@ -1846,7 +2112,7 @@ func file_fsm_fsmpb_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_event_proto_rawDesc), len(file_fsm_fsmpb_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

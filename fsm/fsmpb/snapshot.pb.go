@@ -313,7 +313,9 @@ type Header struct {
 	// Absent while writes are allowed; State.WithoutReadOnly leaves it out.
 	ReadOnly *ReadOnly `protobuf:"bytes,20,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	// Log index at which the state has come to its feature level; 0 for level 1.
-	LevelIndex    uint64 `protobuf:"varint,21,opt,name=level_index,json=levelIndex,proto3" json:"level_index,omitempty"`
+	LevelIndex uint64 `protobuf:"varint,21,opt,name=level_index,json=levelIndex,proto3" json:"level_index,omitempty"`
+	// Absent below LevelMembership.
+	Membership    *Membership `protobuf:"bytes,22,opt,name=membership,proto3" json:"membership,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +418,13 @@ func (x *Header) GetLevelIndex() uint64 {
 		return x.LevelIndex
 	}
 	return 0
+}
+
+func (x *Header) GetMembership() *Membership {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
 }
 
 type TenantSeq struct {
@@ -603,7 +612,7 @@ const file_fsm_fsmpb_snapshot_proto_rawDesc = "" +
 	"\tcollapsed\x18\f \x01(\v2\x17.ecp.fsm.v1.ResourceKeyH\x00R\tcollapsed\x12,\n" +
 	"\x06footer\x18\r \x01(\v2\x12.ecp.fsm.v1.FooterH\x00R\x06footer\x12,\n" +
 	"\x06secret\x18\x0e \x01(\v2\x12.ecp.fsm.v1.SecretH\x00R\x06secretB\b\n" +
-	"\x06record\"\xe3\x02\n" +
+	"\x06record\"\x9b\x03\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12#\n" +
 	"\rfeature_level\x18\x02 \x01(\rR\ffeatureLevel\x12\x14\n" +
@@ -615,7 +624,10 @@ const file_fsm_fsmpb_snapshot_proto_rawDesc = "" +
 	"\farchived_seq\x18\b \x01(\x04R\varchivedSeq\x121\n" +
 	"\tread_only\x18\x14 \x01(\v2\x14.ecp.fsm.v1.ReadOnlyR\breadOnly\x12\x1f\n" +
 	"\vlevel_index\x18\x15 \x01(\x04R\n" +
-	"levelIndex\"5\n" +
+	"levelIndex\x126\n" +
+	"\n" +
+	"membership\x18\x16 \x01(\v2\x16.ecp.fsm.v1.MembershipR\n" +
+	"membership\"5\n" +
 	"\tTenantSeq\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"v\n" +
@@ -658,7 +670,8 @@ var file_fsm_fsmpb_snapshot_proto_goTypes = []any{
 	(*Identity)(nil),        // 15: ecp.fsm.v1.Identity
 	(*ArchiveSettings)(nil), // 16: ecp.fsm.v1.ArchiveSettings
 	(*ReadOnly)(nil),        // 17: ecp.fsm.v1.ReadOnly
-	(*Revision)(nil),        // 18: ecp.fsm.v1.Revision
+	(*Membership)(nil),      // 18: ecp.fsm.v1.Membership
+	(*Revision)(nil),        // 19: ecp.fsm.v1.Revision
 }
 var file_fsm_fsmpb_snapshot_proto_depIdxs = []int32{
 	1,  // 0: ecp.fsm.v1.Record.header:type_name -> ecp.fsm.v1.Header
@@ -678,12 +691,13 @@ var file_fsm_fsmpb_snapshot_proto_depIdxs = []int32{
 	15, // 14: ecp.fsm.v1.Header.identity:type_name -> ecp.fsm.v1.Identity
 	16, // 15: ecp.fsm.v1.Header.archive:type_name -> ecp.fsm.v1.ArchiveSettings
 	17, // 16: ecp.fsm.v1.Header.read_only:type_name -> ecp.fsm.v1.ReadOnly
-	18, // 17: ecp.fsm.v1.RevisionRecord.revision:type_name -> ecp.fsm.v1.Revision
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	18, // 17: ecp.fsm.v1.Header.membership:type_name -> ecp.fsm.v1.Membership
+	19, // 18: ecp.fsm.v1.RevisionRecord.revision:type_name -> ecp.fsm.v1.Revision
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_snapshot_proto_init() }

@@ -144,6 +144,55 @@ func (Change_Op) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{5, 0}
 }
 
+type Member_Role int32
+
+const (
+	Member_ROLE_UNSPECIFIED Member_Role = 0
+	Member_VOTER            Member_Role = 1
+	Member_NONVOTER         Member_Role = 2
+)
+
+// Enum value maps for Member_Role.
+var (
+	Member_Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "VOTER",
+		2: "NONVOTER",
+	}
+	Member_Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"VOTER":            1,
+		"NONVOTER":         2,
+	}
+)
+
+func (x Member_Role) Enum() *Member_Role {
+	p := new(Member_Role)
+	*p = x
+	return p
+}
+
+func (x Member_Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Member_Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_fsmpb_state_proto_enumTypes[2].Descriptor()
+}
+
+func (Member_Role) Type() protoreflect.EnumType {
+	return &file_fsm_fsmpb_state_proto_enumTypes[2]
+}
+
+func (x Member_Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Member_Role.Descriptor instead.
+func (Member_Role) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{18, 0}
+}
+
 // Refuse configuration writes (block) or leave an explicit gap when the
 // outbox has reached its bound.
 type ArchiveSettings_Overflow int32
@@ -176,11 +225,11 @@ func (x ArchiveSettings_Overflow) String() string {
 }
 
 func (ArchiveSettings_Overflow) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_fsmpb_state_proto_enumTypes[2].Descriptor()
+	return file_fsm_fsmpb_state_proto_enumTypes[3].Descriptor()
 }
 
 func (ArchiveSettings_Overflow) Type() protoreflect.EnumType {
-	return &file_fsm_fsmpb_state_proto_enumTypes[2]
+	return &file_fsm_fsmpb_state_proto_enumTypes[3]
 }
 
 func (x ArchiveSettings_Overflow) Number() protoreflect.EnumNumber {
@@ -189,7 +238,7 @@ func (x ArchiveSettings_Overflow) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ArchiveSettings_Overflow.Descriptor instead.
 func (ArchiveSettings_Overflow) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{18, 0}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // Tenant owns everything below it; nothing crosses tenants.
@@ -1661,6 +1710,141 @@ func (x *Identity) GetParentSeq() uint64 {
 	return 0
 }
 
+// Membership is who belongs to the control plane cluster and who leads it, as the
+// leaders have recorded it.
+type Membership struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Node id, and the Raft term that it leads in.
+	Leader string `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`
+	Term   uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	// By server id.
+	Members       []*Member `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Membership) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *Membership) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Membership) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// Member is one server of the Raft configuration.
+type Member struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Node id and incarnation: a wiped disk is another one.
+	ServerId string `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	// Host and Raft port.
+	Address       string      `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Role          Member_Role `protobuf:"varint,4,opt,name=role,proto3,enum=ecp.fsm.v1.Member_Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Member) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Member) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *Member) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Member) GetRole() Member_Role {
+	if x != nil {
+		return x.Role
+	}
+	return Member_ROLE_UNSPECIFIED
+}
+
 // ReadOnly says since when and why the cluster refuses what tenants write.
 type ReadOnly struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1676,7 +1860,7 @@ type ReadOnly struct {
 
 func (x *ReadOnly) Reset() {
 	*x = ReadOnly{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1872,7 @@ func (x *ReadOnly) String() string {
 func (*ReadOnly) ProtoMessage() {}
 
 func (x *ReadOnly) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1885,7 @@ func (x *ReadOnly) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOnly.ProtoReflect.Descriptor instead.
 func (*ReadOnly) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadOnly) GetIndex() uint64 {
@@ -1745,7 +1929,7 @@ type ArchiveSettings struct {
 
 func (x *ArchiveSettings) Reset() {
 	*x = ArchiveSettings{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1941,7 @@ func (x *ArchiveSettings) String() string {
 func (*ArchiveSettings) ProtoMessage() {}
 
 func (x *ArchiveSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1954,7 @@ func (x *ArchiveSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveSettings.ProtoReflect.Descriptor instead.
 func (*ArchiveSettings) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ArchiveSettings) GetEnabled() bool {
@@ -1817,7 +2001,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1829,7 +2013,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1842,7 +2026,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Remembered) GetTenant() string {
@@ -1909,7 +2093,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2105,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2118,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Result) GetIndex() uint64 {
@@ -2024,7 +2208,7 @@ type FieldError struct {
 
 func (x *FieldError) Reset() {
 	*x = FieldError{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2220,7 @@ func (x *FieldError) String() string {
 func (*FieldError) ProtoMessage() {}
 
 func (x *FieldError) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2233,7 @@ func (x *FieldError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldError.ProtoReflect.Descriptor instead.
 func (*FieldError) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FieldError) GetPath() string {
@@ -2098,7 +2282,7 @@ type Convergence struct {
 
 func (x *Convergence) Reset() {
 	*x = Convergence{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2294,7 @@ func (x *Convergence) String() string {
 func (*Convergence) ProtoMessage() {}
 
 func (x *Convergence) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2307,7 @@ func (x *Convergence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Convergence.ProtoReflect.Descriptor instead.
 func (*Convergence) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Convergence) GetTenant() string {
@@ -2227,7 +2411,7 @@ type Reached struct {
 
 func (x *Reached) Reset() {
 	*x = Reached{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2423,7 @@ func (x *Reached) String() string {
 func (*Reached) ProtoMessage() {}
 
 func (x *Reached) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2436,7 @@ func (x *Reached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reached.ProtoReflect.Descriptor instead.
 func (*Reached) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Reached) GetWithinMs() uint32 {
@@ -2279,7 +2463,7 @@ type SlowProxy struct {
 
 func (x *SlowProxy) Reset() {
 	*x = SlowProxy{}
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2475,7 @@ func (x *SlowProxy) String() string {
 func (*SlowProxy) ProtoMessage() {}
 
 func (x *SlowProxy) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_state_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2488,7 @@ func (x *SlowProxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlowProxy.ProtoReflect.Descriptor instead.
 func (*SlowProxy) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SlowProxy) GetProxy() string {
@@ -2483,7 +2667,21 @@ const file_fsm_fsmpb_state_proto_rawDesc = "" +
 	"\x11parent_cluster_id\x18\x03 \x01(\tR\x0fparentClusterId\x12!\n" +
 	"\fparent_epoch\x18\x04 \x01(\tR\vparentEpoch\x12\x1d\n" +
 	"\n" +
-	"parent_seq\x18\x05 \x01(\x04R\tparentSeq\"`\n" +
+	"parent_seq\x18\x05 \x01(\x04R\tparentSeq\"f\n" +
+	"\n" +
+	"Membership\x12\x16\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12,\n" +
+	"\amembers\x18\x03 \x03(\v2\x12.ecp.fsm.v1.MemberR\amembers\"\xb7\x01\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
+	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12+\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x17.ecp.fsm.v1.Member.RoleR\x04role\"5\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05VOTER\x10\x01\x12\f\n" +
+	"\bNONVOTER\x10\x02\"`\n" +
 	"\bReadOnly\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x0e\n" +
@@ -2556,68 +2754,73 @@ func file_fsm_fsmpb_state_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_state_proto_rawDescData
 }
 
-var file_fsm_fsmpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fsm_fsmpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_fsm_fsmpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_fsm_fsmpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_fsm_fsmpb_state_proto_goTypes = []any{
 	(Reference_Kind)(0),           // 0: ecp.fsm.v1.Reference.Kind
 	(Change_Op)(0),                // 1: ecp.fsm.v1.Change.Op
-	(ArchiveSettings_Overflow)(0), // 2: ecp.fsm.v1.ArchiveSettings.Overflow
-	(*Tenant)(nil),                // 3: ecp.fsm.v1.Tenant
-	(*Fleet)(nil),                 // 4: ecp.fsm.v1.Fleet
-	(*FleetSettings)(nil),         // 5: ecp.fsm.v1.FleetSettings
-	(*Resource)(nil),              // 6: ecp.fsm.v1.Resource
-	(*Reference)(nil),             // 7: ecp.fsm.v1.Reference
-	(*Change)(nil),                // 8: ecp.fsm.v1.Change
-	(*Revision)(nil),              // 9: ecp.fsm.v1.Revision
-	(*Endpoints)(nil),             // 10: ecp.fsm.v1.Endpoints
-	(*Secret)(nil),                // 11: ecp.fsm.v1.Secret
-	(*SecretInfo)(nil),            // 12: ecp.fsm.v1.SecretInfo
-	(*Certificate)(nil),           // 13: ecp.fsm.v1.Certificate
-	(*Proxy)(nil),                 // 14: ecp.fsm.v1.Proxy
-	(*Locality)(nil),              // 15: ecp.fsm.v1.Locality
-	(*Stream)(nil),                // 16: ecp.fsm.v1.Stream
-	(*Rejection)(nil),             // 17: ecp.fsm.v1.Rejection
-	(*NodeStart)(nil),             // 18: ecp.fsm.v1.NodeStart
-	(*Identity)(nil),              // 19: ecp.fsm.v1.Identity
-	(*ReadOnly)(nil),              // 20: ecp.fsm.v1.ReadOnly
-	(*ArchiveSettings)(nil),       // 21: ecp.fsm.v1.ArchiveSettings
-	(*Remembered)(nil),            // 22: ecp.fsm.v1.Remembered
-	(*Result)(nil),                // 23: ecp.fsm.v1.Result
-	(*FieldError)(nil),            // 24: ecp.fsm.v1.FieldError
-	(*Convergence)(nil),           // 25: ecp.fsm.v1.Convergence
-	(*Reached)(nil),               // 26: ecp.fsm.v1.Reached
-	(*SlowProxy)(nil),             // 27: ecp.fsm.v1.SlowProxy
-	nil,                           // 28: ecp.fsm.v1.Tenant.LabelsEntry
-	nil,                           // 29: ecp.fsm.v1.Fleet.LabelsEntry
-	nil,                           // 30: ecp.fsm.v1.Proxy.LabelsEntry
+	(Member_Role)(0),              // 2: ecp.fsm.v1.Member.Role
+	(ArchiveSettings_Overflow)(0), // 3: ecp.fsm.v1.ArchiveSettings.Overflow
+	(*Tenant)(nil),                // 4: ecp.fsm.v1.Tenant
+	(*Fleet)(nil),                 // 5: ecp.fsm.v1.Fleet
+	(*FleetSettings)(nil),         // 6: ecp.fsm.v1.FleetSettings
+	(*Resource)(nil),              // 7: ecp.fsm.v1.Resource
+	(*Reference)(nil),             // 8: ecp.fsm.v1.Reference
+	(*Change)(nil),                // 9: ecp.fsm.v1.Change
+	(*Revision)(nil),              // 10: ecp.fsm.v1.Revision
+	(*Endpoints)(nil),             // 11: ecp.fsm.v1.Endpoints
+	(*Secret)(nil),                // 12: ecp.fsm.v1.Secret
+	(*SecretInfo)(nil),            // 13: ecp.fsm.v1.SecretInfo
+	(*Certificate)(nil),           // 14: ecp.fsm.v1.Certificate
+	(*Proxy)(nil),                 // 15: ecp.fsm.v1.Proxy
+	(*Locality)(nil),              // 16: ecp.fsm.v1.Locality
+	(*Stream)(nil),                // 17: ecp.fsm.v1.Stream
+	(*Rejection)(nil),             // 18: ecp.fsm.v1.Rejection
+	(*NodeStart)(nil),             // 19: ecp.fsm.v1.NodeStart
+	(*Identity)(nil),              // 20: ecp.fsm.v1.Identity
+	(*Membership)(nil),            // 21: ecp.fsm.v1.Membership
+	(*Member)(nil),                // 22: ecp.fsm.v1.Member
+	(*ReadOnly)(nil),              // 23: ecp.fsm.v1.ReadOnly
+	(*ArchiveSettings)(nil),       // 24: ecp.fsm.v1.ArchiveSettings
+	(*Remembered)(nil),            // 25: ecp.fsm.v1.Remembered
+	(*Result)(nil),                // 26: ecp.fsm.v1.Result
+	(*FieldError)(nil),            // 27: ecp.fsm.v1.FieldError
+	(*Convergence)(nil),           // 28: ecp.fsm.v1.Convergence
+	(*Reached)(nil),               // 29: ecp.fsm.v1.Reached
+	(*SlowProxy)(nil),             // 30: ecp.fsm.v1.SlowProxy
+	nil,                           // 31: ecp.fsm.v1.Tenant.LabelsEntry
+	nil,                           // 32: ecp.fsm.v1.Fleet.LabelsEntry
+	nil,                           // 33: ecp.fsm.v1.Proxy.LabelsEntry
 }
 var file_fsm_fsmpb_state_proto_depIdxs = []int32{
-	28, // 0: ecp.fsm.v1.Tenant.labels:type_name -> ecp.fsm.v1.Tenant.LabelsEntry
-	29, // 1: ecp.fsm.v1.Fleet.labels:type_name -> ecp.fsm.v1.Fleet.LabelsEntry
-	5,  // 2: ecp.fsm.v1.Fleet.settings:type_name -> ecp.fsm.v1.FleetSettings
-	7,  // 3: ecp.fsm.v1.Resource.references:type_name -> ecp.fsm.v1.Reference
+	31, // 0: ecp.fsm.v1.Tenant.labels:type_name -> ecp.fsm.v1.Tenant.LabelsEntry
+	32, // 1: ecp.fsm.v1.Fleet.labels:type_name -> ecp.fsm.v1.Fleet.LabelsEntry
+	6,  // 2: ecp.fsm.v1.Fleet.settings:type_name -> ecp.fsm.v1.FleetSettings
+	8,  // 3: ecp.fsm.v1.Resource.references:type_name -> ecp.fsm.v1.Reference
 	0,  // 4: ecp.fsm.v1.Reference.kind:type_name -> ecp.fsm.v1.Reference.Kind
 	1,  // 5: ecp.fsm.v1.Change.op:type_name -> ecp.fsm.v1.Change.Op
-	8,  // 6: ecp.fsm.v1.Revision.changed:type_name -> ecp.fsm.v1.Change
-	12, // 7: ecp.fsm.v1.Secret.info:type_name -> ecp.fsm.v1.SecretInfo
-	13, // 8: ecp.fsm.v1.SecretInfo.certificates:type_name -> ecp.fsm.v1.Certificate
-	16, // 9: ecp.fsm.v1.Proxy.streams:type_name -> ecp.fsm.v1.Stream
-	15, // 10: ecp.fsm.v1.Proxy.locality:type_name -> ecp.fsm.v1.Locality
-	30, // 11: ecp.fsm.v1.Proxy.labels:type_name -> ecp.fsm.v1.Proxy.LabelsEntry
-	17, // 12: ecp.fsm.v1.Proxy.rejections:type_name -> ecp.fsm.v1.Rejection
-	16, // 13: ecp.fsm.v1.Rejection.stream:type_name -> ecp.fsm.v1.Stream
-	2,  // 14: ecp.fsm.v1.ArchiveSettings.overflow:type_name -> ecp.fsm.v1.ArchiveSettings.Overflow
-	23, // 15: ecp.fsm.v1.Remembered.result:type_name -> ecp.fsm.v1.Result
-	24, // 16: ecp.fsm.v1.Result.errors:type_name -> ecp.fsm.v1.FieldError
-	24, // 17: ecp.fsm.v1.Result.warnings:type_name -> ecp.fsm.v1.FieldError
-	8,  // 18: ecp.fsm.v1.Result.changed:type_name -> ecp.fsm.v1.Change
-	26, // 19: ecp.fsm.v1.Convergence.reached:type_name -> ecp.fsm.v1.Reached
-	27, // 20: ecp.fsm.v1.Convergence.slowest:type_name -> ecp.fsm.v1.SlowProxy
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	9,  // 6: ecp.fsm.v1.Revision.changed:type_name -> ecp.fsm.v1.Change
+	13, // 7: ecp.fsm.v1.Secret.info:type_name -> ecp.fsm.v1.SecretInfo
+	14, // 8: ecp.fsm.v1.SecretInfo.certificates:type_name -> ecp.fsm.v1.Certificate
+	17, // 9: ecp.fsm.v1.Proxy.streams:type_name -> ecp.fsm.v1.Stream
+	16, // 10: ecp.fsm.v1.Proxy.locality:type_name -> ecp.fsm.v1.Locality
+	33, // 11: ecp.fsm.v1.Proxy.labels:type_name -> ecp.fsm.v1.Proxy.LabelsEntry
+	18, // 12: ecp.fsm.v1.Proxy.rejections:type_name -> ecp.fsm.v1.Rejection
+	17, // 13: ecp.fsm.v1.Rejection.stream:type_name -> ecp.fsm.v1.Stream
+	22, // 14: ecp.fsm.v1.Membership.members:type_name -> ecp.fsm.v1.Member
+	2,  // 15: ecp.fsm.v1.Member.role:type_name -> ecp.fsm.v1.Member.Role
+	3,  // 16: ecp.fsm.v1.ArchiveSettings.overflow:type_name -> ecp.fsm.v1.ArchiveSettings.Overflow
+	26, // 17: ecp.fsm.v1.Remembered.result:type_name -> ecp.fsm.v1.Result
+	27, // 18: ecp.fsm.v1.Result.errors:type_name -> ecp.fsm.v1.FieldError
+	27, // 19: ecp.fsm.v1.Result.warnings:type_name -> ecp.fsm.v1.FieldError
+	9,  // 20: ecp.fsm.v1.Result.changed:type_name -> ecp.fsm.v1.Change
+	29, // 21: ecp.fsm.v1.Convergence.reached:type_name -> ecp.fsm.v1.Reached
+	30, // 22: ecp.fsm.v1.Convergence.slowest:type_name -> ecp.fsm.v1.SlowProxy
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_state_proto_init() }
@@ -2630,8 +2833,8 @@ func file_fsm_fsmpb_state_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_state_proto_rawDesc), len(file_fsm_fsmpb_state_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   28,
+			NumEnums:      4,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
