@@ -210,6 +210,30 @@ func TestEventFilters(t *testing.T) {
 	}
 }
 
+// TestSocketsTellTheirPosition: one who has seen no event, or none for long, knows
+// where to go on from, and misses none there.
+func TestSocketsTellTheirPosition(t *testing.T) {
+	r := newRig(t, func(_ *rig, c *api.Config, _ *api.Deps) { c.EventPing = 20 * time.Millisecond }).withFleet()
+	r.ledger.notes(2)
+	idle := r.socket("?tenant=default&kind=fleet_put", nil)
+	first, err := idle.message()
+	if err != nil || first.raw != `{"position":"e1/3"}` {
+		t.Fatalf("first %q, %v", first.raw, err)
+	}
+	r.ledger.notes(4) // which it leaves out
+	for end := time.Now().Add(patience); first.raw != `{"position":"e1/7"}`; {
+		if first, err = idle.message(); err != nil || time.Now().After(end) {
+			t.Fatalf("last %q, %v", first.raw, err)
+		}
+	}
+	idle.close()
+	r.put("/api/v1/tenants/default/fleets/other", "").is(201)
+	again := r.socket("?tenant=default&kind=fleet_put&follow=false&since=e1/7", nil)
+	if got := numbers(t, rest(t, again)); !slices.Equal(got, []uint64{8}) || again.positions == 0 || !strings.HasPrefix(again.position, "e1/") {
+		t.Errorf("events %v, position %q", got, again.position)
+	}
+}
+
 // awaitPing reads to the next ping's id.
 func awaitPing(s *serverSent) (string, error) {
 	for before := s.pings; ; {

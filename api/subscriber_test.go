@@ -149,9 +149,28 @@ type socket struct {
 	conn   *websocket.Conn
 	ctx    context.Context // of the whole stream
 	cancel context.CancelFunc
+	// position is the last one, positions counts them.
+	position  string
+	positions int
 }
 
 func (s *socket) next() (delivery, error) {
+	for {
+		d, err := s.message()
+		var p wire.EventPosition
+		if err != nil || !strings.HasPrefix(d.raw, `{"position":`) {
+			return d, err
+		}
+		if err := json.Unmarshal([]byte(d.raw), &p); err != nil {
+			return d, err
+		}
+		s.position = p.Position
+		s.positions++
+	}
+}
+
+// message reads an event or a position.
+func (s *socket) message() (delivery, error) {
 	_, raw, err := s.conn.Read(s.ctx)
 	if end, ok := errors.AsType[websocket.CloseError](err); ok {
 		if end.Code == websocket.StatusNormalClosure {

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,7 +38,11 @@ func (st *stream) socket(w http.ResponseWriter) int {
 	defer stop(nil)
 	st.c.ctx = conn.CloseRead(listening)
 	out := &socket{st: st, conn: conn, stop: stop}
-	st.run(out)
+	if out.position(st.reader.At()) == nil {
+		st.run(out)
+	} else {
+		st.reader.Close()
+	}
 	stop(nil)
 	_ = conn.CloseNow() // after a proper end it is closed
 	out.pings.Wait()
@@ -51,10 +57,22 @@ type socket struct {
 	pings sync.WaitGroup
 }
 
-func (o *socket) event(_ uint64, json []byte) error {
+func (o *socket) event(_ uint64, json []byte) error { return o.write(json) }
+
+// position says where a client shall go on from: at the beginning, and where a
+// filter has passed over events.
+func (o *socket) position(number uint64) error {
+	raw, err := json.Marshal(wire.EventPosition{Position: o.st.place(number)})
+	if err != nil {
+		return fmt.Errorf("encode a position: %w", err)
+	}
+	return o.write(raw)
+}
+
+func (o *socket) write(message []byte) error {
 	ctx, cancel := context.WithTimeout(o.st.c.ctx, o.st.s.cfg.EventWrite)
 	defer cancel()
-	err := o.conn.Write(ctx, websocket.MessageText, json)
+	err := o.conn.Write(ctx, websocket.MessageText, message)
 	if err != nil && ctx.Err() == context.DeadlineExceeded {
 		return errSlow
 	}
@@ -63,8 +81,12 @@ func (o *socket) event(_ uint64, json []byte) error {
 
 func (o *socket) flush() error { return nil }
 
-// ping asks the client for a sign of life, and ends the stream when none comes.
-func (o *socket) ping(uint64) error {
+// ping tells the client its position and asks it for a sign of life; the stream
+// ends when none comes.
+func (o *socket) ping(number uint64) error {
+	if err := o.position(number); err != nil {
+		return err
+	}
 	o.pings.Go(func() {
 		ctx, cancel := context.WithTimeout(o.st.c.ctx, o.st.s.cfg.EventWrite)
 		defer cancel()

@@ -5,8 +5,16 @@ import (
 	"time"
 )
 
-// ArchiveOff is the State of an archive without a database.
-const ArchiveOff = "off"
+// States of an archive.
+const (
+	// ArchiveOff: without a database.
+	ArchiveOff = "off"
+	ArchiveOK  = "ok"
+	// ArchiveLagging: an event has waited for long.
+	ArchiveLagging = "lagging"
+	// ArchiveDown: the leader cannot write.
+	ArchiveDown = "down"
+)
 
 // Roles of a control plane node.
 const (
@@ -92,8 +100,7 @@ type Node struct {
 // ArchiveStatus is how far the archive is. It is drained when LastSeq and
 // ArchivedSeq are equal.
 type ArchiveStatus struct {
-	// State is ArchiveOff without a database, else a word of the archive's:
-	// "ok", "lagging" or "down".
+	// State is ArchiveOff, ArchiveOK, ArchiveLagging or ArchiveDown.
 	State       string `json:"state"`
 	LastSeq     uint64 `json:"last_seq"`
 	ArchivedSeq uint64 `json:"archived_seq"`
@@ -144,6 +151,13 @@ type Event struct {
 	Kind      string          `json:"kind"`
 	By        string          `json:"by"`
 	Data      json.RawMessage `json:"data"`
+}
+
+// EventPosition is a message between the events of a WebSocket: how far the stream
+// has come, past what a filter has left out.
+type EventPosition struct {
+	// Position is what "since" takes to go on from there, "<epoch>/<number>".
+	Position string `json:"position"`
 }
 
 // Health answers while the process is alive.
