@@ -30,16 +30,17 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 --timeout ran out.`,
   ecpbench connect --streams 10000 -o json
   ecpbench write
   ecpbench failover --kills 200
-  ecpbench restore`,
+  ecpbench restore
+  ecpbench archive`,
 		Args:              cobra.NoArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE: func(*cobra.Command, []string) error {
-			return misuse("ecpbench needs one of: connect, failover, fanout, read, restore, write")
+			return misuse("ecpbench needs one of: archive, connect, failover, fanout, read, restore, write")
 		},
 	}
-	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.writeCommand(), a.readCommand(), a.failoverCommand(), a.restoreCommand(), a.serverCommand(), a.crowdCommand())
+	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.writeCommand(), a.readCommand(), a.failoverCommand(), a.restoreCommand(), a.archiveCommand(), a.serverCommand(), a.crowdCommand())
 	return root
 }
 

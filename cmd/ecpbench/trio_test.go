@@ -99,6 +99,14 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+func TestArchive(t *testing.T) {
+	r := clusterRun(t, "archive", "--clients", "12", "--for", "6s")
+	wantFigures(t, r, "rows stored per second", "writes, archive live per second", "writes, archive blocked per second")
+	if f := r.Servers[1].figure("rows that waited"); r.Baseline != bare || f == nil || f.Value < 100 {
+		t.Errorf("result %+v", *r)
+	}
+}
+
 func TestClusterMisuse(t *testing.T) {
 	bin, err := exec.LookPath("true")
 	if err != nil {
@@ -117,11 +125,12 @@ func TestClusterMisuse(t *testing.T) {
 		{"read", "--proxies", "0"},
 		{"failover", "--kills", "0"},
 		{"restore", "--resources", "10"},
+		{"archive", "--clients", "0"},
 	} {
 		if !slices.Contains(args, "--bin") {
 			args = append(args, "--bin", bin)
 		}
-		if !slices.Contains(args, "--servers") && args[0] != "restore" {
+		if !slices.Contains(args, "--servers") && args[0] != "restore" && args[0] != "archive" {
 			args = append(args, "--servers", "ecp")
 		}
 		if stdout, stderr := ecpbench(t, exitUsage, args...); stdout != "" || !strings.HasPrefix(stderr, "ecpbench: ") {

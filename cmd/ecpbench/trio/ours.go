@@ -24,6 +24,7 @@ func (ours) start(c *Cluster, i int, under []string) (*local.Process, error) {
 	}
 	n, err := local.StartNode(local.NodeOptions{
 		Bin: c.o.Bin, ID: c.id(i), Dir: c.dir(i), Ports: c.ports[i], Join: join, Expect: Members,
+		DatabaseURL: c.o.DatabaseURL,
 		// Nothing of the caller's environment makes one run unlike another.
 		Env:  []string{"LOG_LEVEL=warn", "JWT_SECRET=", "JWT_SECRET_FILE="},
 		Args: slices.Concat([]string{"--advertise", "127.0.0.1"}, c.o.Args, c.seed(i)), Under: under,

@@ -33,6 +33,8 @@ type Options struct {
 	// Seed is a backup, of a cluster SeedCluster, that a new cluster of ours
 	// goes on from; empty: none.
 	Seed, SeedCluster string
+	// DatabaseURL of the archive of a cluster of ours; empty: none.
+	DatabaseURL string
 	// CountSyncs has strace count the calls of fdatasync and fsync.
 	CountSyncs bool
 }
