@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"database/sql/driver"
 	"encoding/json"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func (s *session) rows(events []*fsmpb.Event) *rowSet {
 	for _, ev := range events {
 		r.events = append(r.events, []any{
 			s.clusterID, s.epoch, int64(ev.Seq), clean(ev.Tenant), int64(ev.TenantSeq), int64(ev.Index),
-			timeOf(ev.At), clean(ev.Fleet), fsm.EventKind(ev), clean(ev.By), s.data(ev),
+			timeOf(ev.At), clean(ev.Fleet), fsm.EventKind(ev), clean(ev.By), later(func() json.RawMessage { return s.data(ev) }),
 		})
 		switch d := ev.Data.(type) {
 		case *fsmpb.Event_RevisionCreated:
@@ -100,16 +101,30 @@ func (s *session) data(ev *fsmpb.Event) json.RawMessage {
 }
 
 // content is a resource as JSON, nil when there is none to be had.
-func (s *session) content(typeURL string, body []byte, exists bool) json.RawMessage {
-	if !exists || s.json == nil || s.plainly {
-		return nil
+func (s *session) content(typeURL string, body []byte, exists bool) later {
+	return func() json.RawMessage {
+		if !exists || s.json == nil || s.plainly {
+			return nil
+		}
+		out, err := s.json(typeURL, body)
+		if err != nil {
+			s.log.Warn("archive: a resource has no JSON, its bytes are stored", "type", typeURL, "error", err)
+			return nil
+		}
+		return cleanJSON(out)
 	}
-	out, err := s.json(typeURL, body)
-	if err != nil {
-		s.log.Warn("archive: a resource has no JSON, its bytes are stored", "type", typeURL, "error", err)
-		return nil
+}
+
+// later is JSON that is made as it is sent, while Postgres takes in what was sent
+// before it: making it costs about as much as storing it.
+type later func() json.RawMessage
+
+// Value implements driver.Valuer; without JSON it is NULL.
+func (f later) Value() (driver.Value, error) {
+	if out := f(); out != nil {
+		return []byte(out), nil
 	}
-	return cleanJSON(out)
+	return nil, nil
 }
 
 func opName(op fsmpb.Change_Op) string {
