@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/org/envoy-control-plane/api/client"
 	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
 
@@ -131,7 +133,7 @@ func (r *roles) refuses(as, want string, statements ...string) {
 func TestLeastPrivilege(t *testing.T) {
 	r := newRoles(t)
 	r.run(r.writer, `SELECT archive_make_partition('fleet_events', '2020-01-01T00:00:00Z')`)
-	c := newCluster(t, 1, r.writer, "--archive-retention", "8760h")
+	c := newCluster(t, 1, r.writer, "--archive-retention", "8760h", "--proxy-grace", "100ms")
 	c.options[0].Env = []string{"DATABASE_READ_URL=" + r.reader}
 	c.start()
 	w := &writer{c: c}
@@ -140,6 +142,21 @@ func TestLeastPrivilege(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	fleet := fleetYAML(t, freePorts(t, 1)[0], startUpstream(t, "up"))
+	c.ecpctl(0, fleet, "apply", "-f", "-", "--fleet", "edge")
+	// Rows that are changed and deleted: of a proxy that comes, converges and goes.
+	envoy := c.startEnvoy(bootstrap.Options{Proxy: "p1", Fleet: "edge"})
+	c.reported(r.owner, "SELECT count(*) FROM proxy_status WHERE connected")
+	c.ecpctl(0, strings.ReplaceAll(fleet, "timeout: 15s", "timeout: 16s"), "apply", "-f", "-", "--fleet", "edge", "--wait=20s")
+	c.reported(r.owner, "SELECT count(*) FROM revision_convergence WHERE synced = 1")
+	if err := envoy.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.reported(r.owner, "SELECT count(*) FROM proxy_status WHERE NOT connected")
+	if status, answer, err := send(http.MethodDelete, c.urls[0]+"/api/v1/tenants/default/proxies/p1", ""); err != nil || status != http.StatusOK {
+		t.Fatalf("delete the proxy: %d %s, %v", status, answer, err)
+	}
+	c.reported(r.owner, "SELECT count(*) FROM fleet_events WHERE kind = 'proxy_deleted' AND NOT EXISTS (SELECT FROM envoy_proxies UNION ALL SELECT FROM proxy_status)")
 	to, err := client.New(client.Options{Servers: c.urls})
 	if err != nil {
 		t.Fatal(err)
@@ -184,6 +201,23 @@ func TestLeastPrivilege(t *testing.T) {
 		`SELECT archive_make_partition('fleet_events', '2020-01-01T00:00:00Z')`, `CREATE TABLE mine (n int)`,
 	)
 	r.run(r.reader, `SELECT count(*) FROM fleet_events_2024_01`) // also what came later
+}
+
+// reported waits until a count is 1.
+func (c *cluster) reported(url, sql string) {
+	c.t.Helper()
+	conn, err := pgx.Connect(c.t.Context(), url)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	eventually(c.t, 30*time.Second, sql, func() error {
+		n := 0
+		if err := conn.QueryRow(c.t.Context(), sql).Scan(&n); err != nil || n == 1 {
+			return err
+		}
+		return fmt.Errorf("%d", n)
+	})
 }
 
 // TestWriterMayNotMigrate: a node that may not bring the tables up to date says what
