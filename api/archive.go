@@ -112,6 +112,9 @@ func nextMonths(a *wire.Archive) (made, dropped *wire.ArchiveMonth) {
 	return made, dropped
 }
 
+// freshGap is how long a gap is news; it stays in the record for ever.
+const freshGap = 7 * 24 * time.Hour
+
 // lateMonths is how long after its time a month's partition may be missing.
 const lateMonths = 2 * time.Hour
 
@@ -133,8 +136,8 @@ func alarms(a *wire.Archive, now time.Time) (out []string) {
 	if a.Database == nil {
 		return out
 	}
-	if a.Database.Gaps > 0 {
-		alarm("%d events were gone before they could be stored, in %d gaps", a.Database.GapEvents, a.Database.Gaps)
+	if at := a.Database.LastGapAt; at != nil && now.Sub(*at) < freshGap {
+		alarm("events were gone before they could be stored, noticed at %s", at.Format(time.RFC3339))
 	}
 	for _, t := range a.Database.Tables {
 		if t.DefaultRows > 0 {

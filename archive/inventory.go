@@ -3,7 +3,6 @@ package archive
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,8 +17,10 @@ const MaxDefaultRows = 10_000
 type Inventory struct {
 	// Cursor is nil while the present epoch has none.
 	Cursor *Cursor
-	// Gaps counts the gaps of all histories, GapEvents the events in them.
+	// Gaps counts the gaps of all histories, GapEvents the events in them; LastGap
+	// is when the newest was noticed.
 	Gaps, GapEvents uint64
+	LastGap         time.Time
 	// Digested is the log time up to which reports count; zero while none does.
 	Digested time.Time
 	Tables   []Table
@@ -60,9 +61,14 @@ func (a *Archive) Inventory(ctx context.Context) (*Inventory, error) {
 		if out.Cursor, out.Digested, err = readCursor(ctx, pool, here); err != nil {
 			return err
 		}
-		err = pool.QueryRow(ctx, `SELECT count(*), coalesce(sum(to_seq - from_seq + 1), 0) FROM archive_gaps`).Scan(&out.Gaps, &out.GapEvents)
+		var last *time.Time
+		err = pool.QueryRow(ctx, `SELECT count(*), coalesce(sum(to_seq - from_seq + 1), 0), max(noticed_at) FROM archive_gaps`).
+			Scan(&out.Gaps, &out.GapEvents, &last)
 		if err != nil {
 			return err
+		}
+		if last != nil {
+			out.LastGap = last.UTC()
 		}
 		for _, name := range partitioned {
 			t := Table{Name: name}
@@ -135,9 +141,6 @@ func readPartitions(ctx context.Context, q querier, table string) ([]Partition, 
 	})
 	return out, err
 }
-
-// IsDefault reports whether it takes the rows that fit in no other.
-func (p Partition) IsDefault() bool { return strings.HasSuffix(p.Name, "_default") }
 
 // countDefault counts a table's rows that fit in no partition.
 func countDefault(ctx context.Context, q one, table string) (uint64, error) {

@@ -169,7 +169,7 @@ func (n *Node) removeHere(ctx context.Context, nodeID string) error {
 		if err := n.make(rt, remove, raft.Server{ID: raft.ServerID(id)}); err != nil {
 			return err
 		}
-		n.recordMembership(ctx, rt, "cluster", "an operator removed it")
+		n.recordMembership(ctx, rt, "an operator removed it")
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (n *Node) admit(ctx context.Context, req *clusterpb.JoinRequest) error {
 	n.log.Info("adding a node", "server_id", req.ServerId, "address", req.Address)
 	err := changed(rt.raft.AddNonvoter(raft.ServerID(req.ServerId), transport.Address(req.ServerId, req.Address), 0, changeTimeout))
 	if err == nil {
-		n.recordMembership(ctx, rt, "cluster", "it joined")
+		n.recordMembership(ctx, rt, "it joined")
 	}
 	return err
 }

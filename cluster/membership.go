@@ -82,7 +82,7 @@ func (n *Node) tend(ctx context.Context, rt *runtime, seen *attendance, term uin
 		n.log.Warn("change of the membership failed", "server_id", due.id, "error", err)
 		return
 	}
-	n.recordMembership(ctx, rt, "cluster", due.why)
+	n.recordMembership(ctx, rt, due.why)
 }
 
 // make makes one change of the configuration; n.membership is held.

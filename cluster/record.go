@@ -21,7 +21,7 @@ const recordTimeout = 2 * time.Second
 // unless the state says just that; n.membership is held. So there is one record
 // behind each change and before the next. When it fails, or the leader dies in
 // between, what is missing is recorded with the next one.
-func (n *Node) recordMembership(ctx context.Context, rt *runtime, by, why string) {
+func (n *Node) recordMembership(ctx context.Context, rt *runtime, why string) {
 	term, _ := n.lead.get()
 	st := n.State()
 	if term == 0 || st.FeatureLevel() < fsm.LevelMembership || st.Identity() == nil {
@@ -31,7 +31,7 @@ func (n *Node) recordMembership(ctx context.Context, rt *runtime, by, why string
 	if proto.Equal(now, st.Membership()) {
 		return
 	}
-	body, err := proto.Marshal(&fsmpb.Command{By: by, Op: &fsmpb.Command_RecordMembership{
+	body, err := proto.Marshal(&fsmpb.Command{By: "cluster", Op: &fsmpb.Command_RecordMembership{
 		RecordMembership: &fsmpb.RecordMembership{Membership: now, Why: why},
 	}})
 	if err == nil {
@@ -55,7 +55,7 @@ func (n *Node) recordIfQuiet(ctx context.Context, rt *runtime) {
 	}
 	defer n.membership.Unlock()
 	if rt.raft.State() == raft.Leader {
-		n.recordMembership(ctx, rt, "cluster", "")
+		n.recordMembership(ctx, rt, "")
 	}
 }
 

@@ -67,6 +67,8 @@ type ArchiveDatabase struct {
 	// Gaps counts the gaps of all histories there, GapEvents what they lack.
 	Gaps      uint64 `json:"gaps"`
 	GapEvents uint64 `json:"gap_events"`
+	// LastGapAt is when the newest was noticed.
+	LastGapAt *time.Time `json:"last_gap_at,omitempty"`
 	// ReportsAsOf is the log time until which reports count.
 	ReportsAsOf *time.Time     `json:"reports_as_of,omitempty"`
 	Tables      []ArchiveTable `json:"tables"`

@@ -99,6 +99,9 @@ func (a archived) Inventory(ctx context.Context) (*wire.ArchiveDatabase, error) 
 	if c := have.Cursor; c != nil {
 		out.Cursor = &wire.ArchiveCursor{Seq: c.Seq, Term: c.Term, Node: c.Node, UpdatedAt: c.UpdatedAt}
 	}
+	if !have.LastGap.IsZero() {
+		out.LastGapAt = &have.LastGap
+	}
 	if !have.Digested.IsZero() {
 		out.ReportsAsOf = &have.Digested
 	}
