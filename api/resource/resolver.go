@@ -1,8 +1,10 @@
 package resource
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -72,12 +74,9 @@ func (r resolver) unwrap(m protoreflect.Message) error {
 }
 
 // wrap undoes unwrap.
-func (r resolver) wrap(m protoreflect.Message) error {
-	_, err := r.rewrite(m, 0, func(a *anypb.Any) error {
-		raw, err := proto.Marshal(wrapperspb.Bytes(a.Value))
-		a.Value = raw
-		return err
-	})
+func wrap(a *anypb.Any) error {
+	raw, err := proto.Marshal(wrapperspb.Bytes(a.Value))
+	a.Value = raw
 	return err
 }
 
@@ -122,21 +121,40 @@ func (r resolver) rewriteAny(a *anypb.Any, depth int, f func(*anypb.Any) error) 
 
 // render returns stored bytes as JSON.
 func (r resolver) render(typeURL string, body []byte) ([]byte, error) {
-	a := &anypb.Any{TypeUrl: typeURL, Value: body}
-	if _, known := r.known(typeURL); !known {
+	mt, known := r.known(typeURL)
+	if !known {
 		return json.Marshal(map[string]any{keyType: typeURL, keyValue: body})
 	}
-	if err := r.wrap(a.ProtoReflect()); err != nil {
+	m := mt.New()
+	if err := proto.Unmarshal(body, m.Interface()); err != nil {
 		return nil, err
 	}
-	raw, err := protojson.MarshalOptions{UseProtoNames: true, Resolver: r}.Marshal(a)
+	if bytes.IndexByte(body, '/') >= 0 { // as every type URL has one: there may be an Any
+		if _, err := r.rewrite(m, 1, wrap); err != nil {
+			return nil, err
+		}
+	}
+	raw, err := protojson.MarshalOptions{UseProtoNames: true, Resolver: r}.Marshal(m.Interface())
 	if err != nil {
 		return nil, err
 	}
-	// protojson puts spaces at random; a round trip makes the bytes stable.
-	var compact json.RawMessage
-	if err := json.Unmarshal(raw, &compact); err != nil {
+	return typed(typeURL, raw)
+}
+
+// typed puts the type before the fields of an object. Spaces, which protojson puts
+// at random, go, so that the bytes are stable.
+func typed(typeURL string, object []byte) ([]byte, error) {
+	quoted, err := json.Marshal(typeURL)
+	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(compact)
+	out := bytes.NewBuffer(make([]byte, 0, len(object)+len(quoted)+len(`{"@type":,`)))
+	if err := json.Compact(out, object); err != nil {
+		return nil, err
+	}
+	head := fmt.Appendf(nil, `{%q:%s`, keyType, quoted)
+	if out.Len() > len("{}") {
+		head = append(head, ',')
+	}
+	return slices.Replace(out.Bytes(), 0, 1, head...), nil
 }
