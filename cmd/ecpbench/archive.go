@@ -254,7 +254,7 @@ func watchStoring(
 	last := int64(is.Archive.LastSeq)
 	var began time.Time
 	var start cpu
-	for seq := before; ; {
+	for seq := before; seq < last; {
 		if err := pause(ctx, look); err != nil {
 			return stored, 0, used, err
 		}
@@ -266,9 +266,6 @@ func watchStoring(
 			if start, err = membersCPU(c); err != nil {
 				return stored, 0, used, err
 			}
-		}
-		if seq >= last {
-			break
 		}
 	}
 	took, stored.through = time.Since(began), last
