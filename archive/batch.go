@@ -111,7 +111,7 @@ func (s *session) copyBatch(ctx context.Context, tx pgx.Tx, b *batch) error {
 	for _, t := range []struct {
 		name    string
 		columns []string
-		rows    [][]any
+		rows    []row
 	}{
 		{"fleet_events", eventColumns, r.events},
 		{"fleet_revisions", revisionColumns, r.revisions},
@@ -121,7 +121,7 @@ func (s *session) copyBatch(ctx context.Context, tx pgx.Tx, b *batch) error {
 		if len(t.rows) == 0 {
 			continue
 		}
-		if _, err := tx.CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
+		if _, err := tx.CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, copying(t.rows)); err != nil {
 			return fmt.Errorf("copy to %s: %w", t.name, err)
 		}
 	}
@@ -129,6 +129,10 @@ func (s *session) copyBatch(ctx context.Context, tx pgx.Tx, b *batch) error {
 		return s.syncProxies(ctx, tx, b.st)
 	}
 	return s.putProxies(ctx, tx, b)
+}
+
+func copying(rows []row) pgx.CopyFromSource {
+	return pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) { return rows[i](), nil })
 }
 
 // noteGap records events that no one can store any more.

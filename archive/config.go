@@ -25,7 +25,7 @@ type Config struct {
 	// Node is the id of this node, noted beside what it writes.
 	Node string
 
-	// BatchEvents (4096) and BatchBytes (4 MiB) bound one transaction.
+	// BatchEvents (16384) and BatchBytes (16 MiB) bound one transaction.
 	BatchEvents, BatchBytes int
 	// Linger (20 ms) is how long the first event waits for others.
 	Linger time.Duration
@@ -74,8 +74,8 @@ type Deps struct {
 // complete checks a configuration and fills in what it leaves open.
 func (c Config) complete() (Config, error) {
 	c.ReadURL = cmp.Or(c.ReadURL, c.DatabaseURL)
-	c.BatchEvents = cmp.Or(c.BatchEvents, 4096)
-	c.BatchBytes = cmp.Or(c.BatchBytes, 4<<20)
+	c.BatchEvents = cmp.Or(c.BatchEvents, 16384)
+	c.BatchBytes = cmp.Or(c.BatchBytes, 16<<20)
 	c.Linger = cmp.Or(c.Linger, 20*time.Millisecond)
 	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
 	c.CheckEvery = cmp.Or(c.CheckEvery, 10*time.Second)

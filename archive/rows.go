@@ -2,7 +2,6 @@ package archive
 
 import (
 	"bytes"
-	"database/sql/driver"
 	"encoding/json"
 	"strings"
 	"time"
@@ -25,19 +24,25 @@ var (
 
 // rowSet is what a batch's events come to, by table.
 type rowSet struct {
-	events, revisions, resources, endpoints [][]any
+	events, revisions, resources, endpoints []row
 }
+
+// row makes a row's values when they are sent, while Postgres takes in those before
+// it: making their JSON costs as much as storing them.
+type row func() []any
 
 type jsonOf func(typeURL string, body []byte) (json.RawMessage, error)
 
 // rows turns events into rows. It never fails: what cannot be rendered is
 // stored without its JSON.
 func (s *session) rows(events []*fsmpb.Event) *rowSet {
-	r := &rowSet{events: make([][]any, 0, len(events))}
+	r := &rowSet{events: make([]row, 0, len(events))}
 	for _, ev := range events {
-		r.events = append(r.events, []any{
-			s.clusterID, s.epoch, int64(ev.Seq), clean(ev.Tenant), int64(ev.TenantSeq), int64(ev.Index),
-			timeOf(ev.At), clean(ev.Fleet), fsm.EventKind(ev), clean(ev.By), later(func() json.RawMessage { return s.data(ev) }),
+		r.events = append(r.events, func() []any {
+			return []any{
+				s.clusterID, s.epoch, int64(ev.Seq), clean(ev.Tenant), int64(ev.TenantSeq), int64(ev.Index),
+				timeOf(ev.At), clean(ev.Fleet), fsm.EventKind(ev), clean(ev.By), s.data(ev),
+			}
 		})
 		switch d := ev.Data.(type) {
 		case *fsmpb.Event_RevisionCreated:
@@ -52,9 +57,11 @@ func (s *session) rows(events []*fsmpb.Event) *rowSet {
 }
 
 func (s *session) revision(r *rowSet, ev *fsmpb.Event, d *fsmpb.RevisionCreated) {
-	r.revisions = append(r.revisions, []any{
-		s.clusterID, s.epoch, int64(ev.Seq), int64(ev.Index), timeOf(ev.At), clean(ev.Tenant), clean(ev.Fleet),
-		int64(d.GetRevision()), clean(ev.By), clean(d.GetMessage()), int64(d.GetRollbackOf()), int32(len(d.GetChanged())),
+	r.revisions = append(r.revisions, func() []any {
+		return []any{
+			s.clusterID, s.epoch, int64(ev.Seq), int64(ev.Index), timeOf(ev.At), clean(ev.Tenant), clean(ev.Fleet),
+			int64(d.GetRevision()), clean(ev.By), clean(d.GetMessage()), int64(d.GetRollbackOf()), int32(len(d.GetChanged())),
+		}
 	})
 	type key struct{ url, name string }
 	stored := make(map[key]*fsmpb.Resource, len(ev.Resources))
@@ -63,9 +70,11 @@ func (s *session) revision(r *rowSet, ev *fsmpb.Event, d *fsmpb.RevisionCreated)
 	}
 	for _, c := range d.GetChanged() {
 		res := stored[key{c.TypeUrl, c.Name}]
-		r.resources = append(r.resources, []any{
-			s.clusterID, s.epoch, int64(ev.Seq), opName(c.Op), clean(c.TypeUrl), clean(c.Name), c.Version,
-			s.content(c.TypeUrl, res.GetBody(), res != nil), res.GetBody(), aliases(res), res.GetTtlMs(),
+		r.resources = append(r.resources, func() []any {
+			return []any{
+				s.clusterID, s.epoch, int64(ev.Seq), opName(c.Op), clean(c.TypeUrl), clean(c.Name), c.Version,
+				s.content(c.TypeUrl, res.GetBody(), res != nil), res.GetBody(), aliases(res), res.GetTtlMs(),
+			}
 		})
 	}
 }
@@ -80,9 +89,11 @@ func aliases(res *fsmpb.Resource) []string {
 }
 
 func (s *session) endpoints(r *rowSet, ev *fsmpb.Event, service, version string) {
-	r.endpoints = append(r.endpoints, []any{
-		s.clusterID, s.epoch, int64(ev.Seq), timeOf(ev.At), clean(ev.Tenant), clean(service), version,
-		s.content(fsm.TypeEndpoints, ev.Endpoints, version != ""), ev.Endpoints,
+	r.endpoints = append(r.endpoints, func() []any {
+		return []any{
+			s.clusterID, s.epoch, int64(ev.Seq), timeOf(ev.At), clean(ev.Tenant), clean(service), version,
+			s.content(fsm.TypeEndpoints, ev.Endpoints, version != ""), ev.Endpoints,
+		}
 	})
 }
 
@@ -101,30 +112,16 @@ func (s *session) data(ev *fsmpb.Event) json.RawMessage {
 }
 
 // content is a resource as JSON, nil when there is none to be had.
-func (s *session) content(typeURL string, body []byte, exists bool) later {
-	return func() json.RawMessage {
-		if !exists || s.json == nil || s.plainly {
-			return nil
-		}
-		out, err := s.json(typeURL, body)
-		if err != nil {
-			s.log.Warn("archive: a resource has no JSON, its bytes are stored", "type", typeURL, "error", err)
-			return nil
-		}
-		return cleanJSON(out)
+func (s *session) content(typeURL string, body []byte, exists bool) json.RawMessage {
+	if !exists || s.json == nil || s.plainly {
+		return nil
 	}
-}
-
-// later is JSON that is made as it is sent, while Postgres takes in what was sent
-// before it: making it costs about as much as storing it.
-type later func() json.RawMessage
-
-// Value implements driver.Valuer; without JSON it is NULL.
-func (f later) Value() (driver.Value, error) {
-	if out := f(); out != nil {
-		return []byte(out), nil
+	out, err := s.json(typeURL, body)
+	if err != nil {
+		s.log.Warn("archive: a resource has no JSON, its bytes are stored", "type", typeURL, "error", err)
+		return nil
 	}
-	return nil, nil
+	return cleanJSON(out)
 }
 
 func opName(op fsmpb.Change_Op) string {
