@@ -28,10 +28,10 @@ type outbox struct {
 	// seq is the last number given; archived the last one acknowledged.
 	seq, archived uint64
 
-	events *iradix.Tree[*fsmpb.Event] // number
+	events *iradix.Tree[kept] // number
 	// fresh are the events of the entry that is being applied, which go into the
 	// trees together. Invariant: none in a state.
-	fresh      []*fsmpb.Event
+	fresh      []kept
 	tenantSeqs *iradix.Tree[uint64] // tenant
 	// collapsed names the proxies whose transitions did not fit: each gets
 	// one event with its state when there is room again.
@@ -43,10 +43,19 @@ type outbox struct {
 	bytes, pending, pendingProxies uint64
 }
 
+// kept is a retained event with its size, which counts when it comes, is archived
+// and goes.
+type kept struct {
+	*fsmpb.Event
+	size uint64
+}
+
+func keptOf(ev *fsmpb.Event) kept { return kept{ev, uint64(EventSize(ev))} }
+
 func newOutbox() outbox {
 	return outbox{
 		settings:   &fsmpb.ArchiveSettings{},
-		events:     iradix.New[*fsmpb.Event](),
+		events:     iradix.New[kept](),
 		tenantSeqs: iradix.New[uint64](),
 		collapsed:  iradix.New[*fsmpb.ResourceKey](),
 	}
@@ -90,15 +99,21 @@ func (s *State) Unarchived() (at int64, ok bool) {
 // FirstSeq returns the oldest sequence that Events still yields, one above
 // Seq when there is none.
 func (s *State) FirstSeq() uint64 {
-	if ev, ok := first(s.outbox.events, nil); ok {
-		return ev.Seq
+	if k, ok := first(s.outbox.events, nil); ok {
+		return k.Seq
 	}
 	return s.outbox.seq + 1
 }
 
 // Events yields the retained events above a sequence, in order.
 func (s *State) Events(after uint64) iter.Seq[*fsmpb.Event] {
-	return values(s.outbox.events, nil, string(numberKey(after)))
+	return func(yield func(*fsmpb.Event) bool) {
+		for k := range values(s.outbox.events, nil, string(numberKey(after))) {
+			if !yield(k.Event) {
+				return
+			}
+		}
+	}
 }
 
 // EventSize returns what an event counts against the outbox's bounds, in
@@ -137,8 +152,9 @@ func (o *outbox) add(ev *fsmpb.Event) {
 	if ev.Tenant != "" {
 		ev.TenantSeq = o.tenantSeq(ev.Tenant) + 1
 	}
-	o.fresh = append(o.fresh, ev)
-	o.count(ev)
+	k := keptOf(ev)
+	o.fresh = append(o.fresh, k)
+	o.count(k)
 }
 
 // tenantSeq returns the number of a tenant's last event.
@@ -161,10 +177,10 @@ func (o *outbox) settle() {
 		return
 	}
 	events, seqs := o.events.Txn(), o.tenantSeqs.Txn()
-	for _, ev := range o.fresh {
-		events.Insert(numberKey(ev.Seq), ev)
-		if ev.Tenant != "" {
-			seqs.Insert(key(ev.Tenant), ev.TenantSeq)
+	for _, k := range o.fresh {
+		events.Insert(numberKey(k.Seq), k)
+		if k.Tenant != "" {
+			seqs.Insert(key(k.Tenant), k.TenantSeq)
 		}
 	}
 	o.events, o.tenantSeqs, o.fresh = events.Commit(), seqs.Commit(), nil
@@ -172,19 +188,22 @@ func (o *outbox) settle() {
 
 // keep takes over an event that has its number.
 func (o *outbox) keep(ev *fsmpb.Event) {
-	o.events, _, _ = o.events.Insert(numberKey(ev.Seq), ev)
-	o.count(ev)
+	k := keptOf(ev)
+	o.events, _, _ = o.events.Insert(numberKey(ev.Seq), k)
+	o.count(k)
 }
 
-func (o *outbox) count(ev *fsmpb.Event) {
-	size := uint64(EventSize(ev))
-	o.bytes += size
-	if !o.settings.Enabled || ev.Seq <= o.archived {
-		return
+func (o *outbox) count(k kept) {
+	o.bytes += k.size
+	if o.settings.Enabled && k.Seq > o.archived {
+		o.pend(k)
 	}
-	o.pending += size
-	if isTransition(ev) {
-		o.pendingProxies += size
+}
+
+func (o *outbox) pend(k kept) {
+	o.pending += k.size
+	if isTransition(k.Event) {
+		o.pendingProxies += k.size
 	}
 }
 
@@ -195,32 +214,27 @@ func (o *outbox) recount() {
 	if !o.settings.Enabled {
 		return
 	}
-	for ev := range values(o.events, nil, string(numberKey(o.archived))) {
-		size := uint64(EventSize(ev))
-		o.pending += size
-		if isTransition(ev) {
-			o.pendingProxies += size
-		}
+	for k := range values(o.events, nil, string(numberKey(o.archived))) {
+		o.pend(k)
 	}
 }
 
 // acknowledge marks the events through a sequence as archived.
 func (o *outbox) acknowledge(through uint64) {
 	o.settle()
-	for ev := range values(o.events, nil, string(numberKey(o.archived))) {
-		if ev.Seq > through {
+	for k := range values(o.events, nil, string(numberKey(o.archived))) {
+		if k.Seq > through {
 			break
 		}
-		o.unpend(ev)
+		o.unpend(k)
 	}
 	o.archived = through
 }
 
-func (o *outbox) unpend(ev *fsmpb.Event) {
-	size := uint64(EventSize(ev))
-	o.pending -= size
-	if isTransition(ev) {
-		o.pendingProxies -= size
+func (o *outbox) unpend(k kept) {
+	o.pending -= k.size
+	if isTransition(k.Event) {
+		o.pendingProxies -= k.size
 	}
 }
 
@@ -229,15 +243,15 @@ func (o *outbox) trim(now int64) {
 	o.settle()
 	events, left := o.events.Txn(), o.events.Len()
 	for {
-		_, ev, ok := events.Root().Minimum()
-		if !ok || !o.droppable(ev, left, now) {
+		_, k, ok := events.Root().Minimum()
+		if !ok || !o.droppable(k.Event, left, now) {
 			break
 		}
-		if o.settings.Enabled && ev.Seq > o.archived {
-			o.unpend(ev)
+		if o.settings.Enabled && k.Seq > o.archived {
+			o.unpend(k)
 		}
-		o.bytes -= uint64(EventSize(ev))
-		events.Delete(numberKey(ev.Seq))
+		o.bytes -= k.size
+		events.Delete(numberKey(k.Seq))
 		left--
 	}
 	if left < o.events.Len() {
