@@ -63,8 +63,9 @@ func (d *Decoder) parseAs(typeURL string, raw []byte, ps *problems) (value map[s
 	return value, true
 }
 
-// JSON returns a stored message as JSON with its @type. Bytes of a type that
-// this build does not know come as {"@type", "value": base64}.
+// JSON returns a stored message as JSON with its @type; where it has spaces is up
+// to the build. Bytes of a type that this build does not know come as {"@type",
+// "value": base64}.
 func (d *Decoder) JSON(typeURL string, body []byte) ([]byte, error) {
 	raw, err := d.types.render(typeURL, body)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -141,20 +140,17 @@ func (r resolver) render(typeURL string, body []byte) ([]byte, error) {
 	return typed(typeURL, raw)
 }
 
-// typed puts the type before the fields of an object. Spaces, which protojson puts
-// at random, go, so that the bytes are stable.
+// typed puts the type before the fields of an object.
 func typed(typeURL string, object []byte) ([]byte, error) {
 	quoted, err := json.Marshal(typeURL)
 	if err != nil {
 		return nil, err
 	}
-	out := bytes.NewBuffer(make([]byte, 0, len(object)+len(quoted)+len(`{"@type":,`)))
-	if err := json.Compact(out, object); err != nil {
-		return nil, err
+	fields := bytes.TrimLeft(bytes.TrimSpace(object)[1:], " ")
+	out := make([]byte, 0, len(object)+len(quoted)+len(`{"@type":,`))
+	out = fmt.Appendf(out, `{%q:%s`, keyType, quoted)
+	if fields[0] != '}' {
+		out = append(out, ',')
 	}
-	head := fmt.Appendf(nil, `{%q:%s`, keyType, quoted)
-	if out.Len() > len("{}") {
-		head = append(head, ',')
-	}
-	return slices.Replace(out.Bytes(), 0, 1, head...), nil
+	return append(out, fields...), nil
 }
