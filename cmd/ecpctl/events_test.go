@@ -12,16 +12,25 @@ import (
 	"time"
 
 	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
 // TestEvents: in all formats, what there is, and to the end of following.
 func TestEvents(t *testing.T) {
-	s, _ := startAPI(t, "")
+	s, l := startAPI(t, "")
 	for _, name := range []string{"edge", "mesh"} {
 		ecpctl(t, s, "", "create", "fleet", name).exits(exitDone)
 	}
 	ecpctl(t, s, "", "events").exits(exitDone).prints("KIND", "fleet_put", "edge", "mesh", "created")
 	ecpctl(t, s, "", "events", "--cluster").exits(exitDone).prints("cluster_initialized")
+	if _, err := l.Propose(t.Context(), &fsmpb.Command{By: "cluster", Op: &fsmpb.Command_RecordMembership{RecordMembership: &fsmpb.RecordMembership{
+		Membership: &fsmpb.Membership{Leader: "cp-0", Term: 7, Members: []*fsmpb.Member{{Node: "cp-0", ServerId: "cp-0.1", Role: fsmpb.Member_VOTER}}},
+		Why:        "it joined",
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	ecpctl(t, s, "", "events", "--cluster").exits(exitDone).
+		prints("leader_elected        node cp-0, term 7", "member_added          node cp-0, voter, it joined")
 	r := ecpctl(t, s, "", "events", "--since", "1", "-o", "json").exits(exitDone)
 	if ev := decode[wire.Event](r); ev.Fleet != "mesh" || ev.TenantSeq != 2 {
 		t.Errorf("behind the first: %+v", ev)
