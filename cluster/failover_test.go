@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,18 +34,28 @@ func TestLeaderKilledAndAllRestarted(t *testing.T) {
 	if !hasTenant(old.node, "after-kill") {
 		t.Error("ready before it caught up")
 	}
-	before, err := old.node.State().Hash()
-	must(t, err)
+	before := old.node.State()
 	for _, s := range sites {
 		s.kill()
 	}
 	upAll(sites)
 	awaitReady(t, sites...)
-	for _, s := range sites {
-		after, err := s.node.State().Hash()
+	eventually(t, 5*time.Second, "equal states", func() bool {
+		want, err := sites[0].node.State().Hash()
 		must(t, err)
-		if after != before {
-			t.Errorf("%s has another state than before", s.cfg.NodeID)
+		return !slices.ContainsFunc(sites, func(s *site) bool {
+			got, err := s.node.State().Hash()
+			return err != nil || got != want
+		})
+	})
+	for ev := range sites[0].node.State().Events(before.Seq()) {
+		if ev.GetLeaderElected() == nil {
+			t.Errorf("more than before: %v", ev)
+		}
+	}
+	for i := range 30 {
+		if !hasTenant(old.node, fmt.Sprintf("t%d", i)) {
+			t.Errorf("t%d is lost", i)
 		}
 	}
 	propose(t, sites[0].node, "after-restart")

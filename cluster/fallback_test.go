@@ -61,7 +61,7 @@ func TestDamagedSnapshotIsMadeUpForByTheLog(t *testing.T) {
 		}
 		n := s.up()
 		awaitReady(t, s)
-		if n.State().Index() != last || !hasTenant(n, "t0") || !hasTenant(n, "t39") {
+		if n.State().Index() < last || !hasTenant(n, "t0") || !hasTenant(n, "t39") {
 			t.Errorf("%s: the state of %d, not %d", file, n.State().Index(), last)
 		}
 		propose(t, n, "after")

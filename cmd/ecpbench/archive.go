@@ -195,10 +195,11 @@ func (r *trioRun) archiveTurn(ctx context.Context, c *trio.Cluster, database str
 		return out, stored, err
 	}
 	out.blocked, err = work(ctx, c, r.trioOptions, r.put)
+	released := time.Now()
 	if err = errors.Join(err, release()); err != nil {
 		return out, stored, err
 	}
-	stored, out.took, out.cpu, err = watchStoring(ctx, c, members[0], conn)
+	stored, out.took, out.cpu, err = watchStoring(ctx, c, members[0], conn, released)
 	return out, stored, err
 }
 
@@ -217,9 +218,10 @@ func holdCursor(ctx context.Context, database string) (release func() error, err
 // look is how often the cursor is looked at.
 const look = 5 * time.Millisecond
 
-func cursor(ctx context.Context, conn *pgx.Conn) (seq int64, err error) {
-	err = conn.QueryRow(ctx, "SELECT coalesce(max(seq), 0) FROM archive_cursor").Scan(&seq)
-	return seq, err
+// cursor returns how far all is stored, and when the last batch of that was begun.
+func cursor(ctx context.Context, conn *pgx.Conn) (seq int64, begun time.Time, err error) {
+	err = conn.QueryRow(ctx, "SELECT coalesce(max(seq), 0), coalesce(max(updated_at), now()) FROM archive_cursor").Scan(&seq, &begun)
+	return seq, begun, err
 }
 
 // caughtUp waits until all events are stored and returns the last one's sequence.
@@ -229,7 +231,7 @@ func caughtUp(ctx context.Context, member *client.Client, conn *pgx.Conn) (last 
 		if err != nil {
 			return 0, err
 		}
-		seq, err := cursor(ctx, conn)
+		seq, _, err := cursor(ctx, conn)
 		if err != nil || uint64(seq) == is.Archive.LastSeq {
 			return seq, err
 		}
@@ -239,38 +241,49 @@ func caughtUp(ctx context.Context, member *client.Client, conn *pgx.Conn) (last 
 	}
 }
 
-// watchStoring takes the time from the end of the first batch to that of the last.
+// watchStoring takes the time from the end of the first batch to that of the last;
+// where one takes all, its own since the cursor was released.
 func watchStoring(
-	ctx context.Context, c *trio.Cluster, member *client.Client, conn *pgx.Conn,
+	ctx context.Context, c *trio.Cluster, member *client.Client, conn *pgx.Conn, released time.Time,
 ) (stored extent, took time.Duration, used cpu, err error) {
 	is, err := member.Cluster(ctx)
 	if err != nil {
 		return stored, 0, used, err
 	}
-	before, err := cursor(ctx, conn)
+	before, _, err := cursor(ctx, conn)
 	if err != nil {
 		return stored, 0, used, err
 	}
 	last := int64(is.Archive.LastSeq)
-	var began time.Time
-	var start cpu
+	start, err := membersCPU(c)
+	if err != nil {
+		return stored, 0, used, err
+	}
+	var began, begun time.Time
 	for seq := before; seq < last; {
 		if err := pause(ctx, look); err != nil {
 			return stored, 0, used, err
 		}
-		if seq, err = cursor(ctx, conn); err != nil {
+		if seq, begun, err = cursor(ctx, conn); err != nil {
 			return stored, 0, used, err
 		}
-		if began.IsZero() && seq > before {
+		switch {
+		case !began.IsZero() || seq == before:
+		case seq < last:
 			began, stored.after = time.Now(), seq
 			if start, err = membersCPU(c); err != nil {
 				return stored, 0, used, err
 			}
+		default:
+			if began = released; begun.After(released) {
+				began = begun
+			}
+			stored.after = before
 		}
 	}
 	took, stored.through = time.Since(began), last
 	if stored.through <= stored.after {
-		return stored, 0, used, errors.New("one batch took all that had waited: --for is too short to measure anything")
+		return stored, 0, used, errors.New("nothing has waited")
 	}
 	end, err := membersCPU(c)
 	return stored, took, end.since(start), err

@@ -100,7 +100,7 @@ func TestRestore(t *testing.T) {
 }
 
 func TestArchive(t *testing.T) {
-	r := clusterRun(t, "archive", "--clients", "12", "--for", "6s")
+	r := clusterRun(t, "archive", "--clients", "12", "--for", "1s")
 	wantFigures(t, r, "rows stored per second", "writes, archive live per second", "writes, archive blocked per second")
 	if f := r.Servers[1].figure("rows that waited"); r.Baseline != bare || f == nil || f.Value < 100 {
 		t.Errorf("result %+v", *r)
