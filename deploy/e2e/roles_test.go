@@ -63,8 +63,12 @@ func newRoles(t *testing.T) *roles {
 	if out, err := migrate.CombinedOutput(); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
+	program, err := local.FindDebian(t.Context(), "psql", "postgresql-client")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 2 { // the second time nothing is left to do
-		psql := exec.CommandContext(t.Context(), findPsql(t), r.owner,
+		psql := exec.CommandContext(t.Context(), program, r.owner,
 			"-v", "writer="+names[1], "-v", "reader="+names[2], "-f", "../postgres/roles.sql")
 		psql.Env = append(os.Environ(), "ECP_WRITER_PASSWORD=it's w", "ECP_READER_PASSWORD=r")
 		if out, err := psql.CombinedOutput(); err != nil || len(out) > 0 {
@@ -86,18 +90,6 @@ func as(t *testing.T, admin string, user *url.Userinfo, database string) string 
 	}
 	u.Path = "/" + database
 	return u.String()
-}
-
-// findPsql returns psql, of Debian's packages when it is on no path.
-func findPsql(t *testing.T) string {
-	t.Helper()
-	if path, err := exec.LookPath("psql"); err == nil {
-		return path
-	}
-	if out, err := exec.CommandContext(t.Context(), "apt-get", "install", "-y", "postgresql-client").CombinedOutput(); err != nil {
-		t.Fatalf("psql is needed: apt-get install postgresql-client: %v\n%s", err, out)
-	}
-	return "psql"
 }
 
 func (r *roles) connect(as string) *pgx.Conn {
