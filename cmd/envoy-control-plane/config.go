@@ -33,7 +33,8 @@ type config struct {
 	initialMembers  []string
 	restore         string
 	fromCluster     string
-	voter           bool
+	vote            string // true, false or voteInitial
+	voter           bool   // read from vote
 	zone            string
 	staleAfter      time.Duration
 	finalizeAfter   time.Duration
@@ -73,6 +74,10 @@ type config struct {
 // noDatabase as --database-url takes the archive out of the cluster, so that
 // nothing waits for it any more.
 const noDatabase = "none"
+
+// voteInitial as --voter has the initial members vote and no other node, so
+// that all nodes can be given the same settings.
+const voteInitial = "initial"
 
 // setting ties a flag to its environment variable.
 type setting struct{ flag, env string }
@@ -136,7 +141,8 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.initialMembers, "initial-members", nil, "node ids that may found a new cluster (default: any)")
 	flags.StringVar(&c.restore, "restore", "", "backup that a new cluster goes on from; on one of its initial members, and not looked at once the node belongs to a cluster")
 	flags.StringVar(&c.fromCluster, "from-cluster", "", "id of the cluster that the backup of --restore is from")
-	flags.BoolVar(&c.voter, "voter", true, "whether this node may vote")
+	flags.StringVar(&c.vote, "voter", "true", "whether this node may vote: true, false, or initial: while it is one of --initial-members")
+	flags.Lookup("voter").NoOptDefVal = "true"
 	flags.StringVar(&c.zone, "zone", "", "failure domain of this node")
 	flags.DurationVar(&c.staleAfter, "stale-after", 30*time.Second, "how long after its start a node without a majority serves proxies the last state on its disk; 0: never")
 	flags.DurationVar(&c.finalizeAfter, "finalize-after", 0, "how long all nodes must have supported a higher feature level until it is raised without an operator; 0: never")
@@ -195,6 +201,7 @@ func (c *config) load(flags *pflag.FlagSet, getenv func(string) string) error {
 	wrong = append(wrong, c.readSecret(getenv)...)
 	wrong = append(wrong, c.readKeys()...)
 	wrong = append(wrong, c.readBackups()...)
+	wrong = append(wrong, c.readVote()...)
 	c.fill()
 	wrong = append(wrong, c.check()...)
 	return errors.Join(wrong...)
@@ -239,49 +246,6 @@ func flagText(value any) string {
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
 	return fmt.Sprint(value)
-}
-
-func (c *config) readSecret(getenv func(string) string) []error {
-	c.jwtSecret = getenv("JWT_SECRET")
-	if c.jwtSecretFile == "" {
-		return nil
-	}
-	raw, err := os.ReadFile(c.jwtSecretFile)
-	if err != nil {
-		return []error{fmt.Errorf("--jwt-secret-file: %w", err)}
-	}
-	c.jwtSecret = strings.TrimSpace(string(raw))
-	if c.jwtSecret == "" {
-		return []error{fmt.Errorf("--jwt-secret-file: %s is empty", c.jwtSecretFile)}
-	}
-	return nil
-}
-
-func (c *config) readKeys() []error {
-	if c.secretsKeyFile == "" {
-		return nil
-	}
-	raw, err := os.ReadFile(c.secretsKeyFile)
-	if err != nil {
-		return []error{fmt.Errorf("--secrets-key-file: %w", err)}
-	}
-	defer clear(raw)
-	if c.keys, err = keyring.Parse(raw); err != nil {
-		return []error{fmt.Errorf("--secrets-key-file %s: %w", c.secretsKeyFile, err)}
-	}
-	return nil
-}
-
-// readBackups makes the target of backups of what --backup-to says.
-func (c *config) readBackups() []error {
-	if c.backupTo == "" {
-		return nil
-	}
-	var err error
-	if c.backupTarget, err = backup.ParseTarget(c.backupTo); err != nil {
-		return []error{fmt.Errorf("--backup-to: %w", err)}
-	}
-	return nil
 }
 
 // fill sets the defaults that depend on other settings.

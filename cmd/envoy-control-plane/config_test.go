@@ -77,6 +77,26 @@ func TestDefaultsThatDependOnOthers(t *testing.T) {
 	}
 }
 
+// TestInitialMembersVote: settings that all nodes share decide who votes.
+func TestInitialMembersVote(t *testing.T) {
+	env := map[string]string{"INSECURE": "true", "JOIN": "cp", "INITIAL_MEMBERS": "cp-0,cp-1,cp-2", "VOTER": "initial"}
+	for id, want := range map[string]bool{"cp-0": true, "cp-2": true, "cp-3": false, "cp-20": false} {
+		if c, err := parse(t, env, "--node-id", id); err != nil || c.voter != want {
+			t.Errorf("%s votes: %v, want %v; %v", id, c.voter, want, err)
+		}
+	}
+	for flag, want := range map[string]bool{"--voter": true, "--voter=false": false, "--voter=1": true} {
+		if c, err := parse(t, nil, "--insecure", flag); err != nil || c.voter != want {
+			t.Errorf("%s: %v, want %v; %v", flag, c.voter, want, err)
+		}
+	}
+	for _, wrong := range []string{"--voter=maybe", "--voter=initial"} {
+		if _, err := parse(t, nil, "--insecure", wrong); err == nil || !strings.Contains(err.Error(), "--voter") {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
 func TestEveryMistakeIsNamed(t *testing.T) {
 	env := map[string]string{"SERVER_PORT": "eighty", "ARCHIVE_OVERFLOW": "drop"}
 	_, err := parse(t, env, "--node-id", "a b", "--bind", "here", "--xds-port", "70000", "--raft-port", "7946",
