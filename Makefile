@@ -15,13 +15,17 @@ ACTIONLINT_VERSION       := v1.7.12
 BUF_VERSION              := v1.75.0
 GOLANGCI_LINT_VERSION    := v2.15.0
 GOVULNCHECK_VERSION      := v1.9.0
+HELM_VERSION             := v3.22.0
 KUBECTL_VALIDATE_VERSION := v0.0.4
+KUBE_SCORE_VERSION       := v1.20.0
 VERSITYGW_VERSION        := v1.8.0
 
 ACTIONLINT       := .tools/actionlint/$(ACTIONLINT_VERSION)/actionlint
 BUF              := .tools/buf/$(BUF_VERSION)/buf
 GOLANGCI_LINT    := .tools/golangci-lint/$(GOLANGCI_LINT_VERSION)/golangci-lint
 GOVULNCHECK      := .tools/govulncheck/$(GOVULNCHECK_VERSION)/govulncheck
+HELM             := .tools/helm/$(HELM_VERSION)/helm
+KUBE_SCORE       := .tools/kube-score/$(KUBE_SCORE_VERSION)/kube-score
 KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-validate
 VERSITYGW        := .tools/versitygw/$(VERSITYGW_VERSION)/versitygw
 
@@ -70,7 +74,7 @@ s3: $(VERSITYGW) ## Build the S3 server that tests use into .tools, and print wh
 # made of. One package at a time: real clusters elect within 300 ms, which two
 # packages under the race detector do not leave each other on two cores.
 .PHONY: test
-test: envoys $(VERSITYGW) ## Run every test under the race detector
+test: envoys $(VERSITYGW) $(HELM) ## Run every test under the race detector
 	$(GO) test -race -count=1 -p 1 -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
 	@$(MAKE) --no-print-directory coverage
 
@@ -118,12 +122,21 @@ generate-check: ## Fail where generated code is not what generate makes
 	before="$$(sums)"; $(MAKE) --no-print-directory generate; \
 	diff <(echo "$$before") <(sums) || { echo "generated code was stale and is now new: commit it"; exit 1; }
 
-# Schemas that come with the tool; no cluster is asked, whatever kubectl uses.
+# Where `make manifests` puts what it renders.
+MANIFESTS ?= deploy/k8s
+
+.PHONY: helm
+helm: $(HELM) ## Build Helm, which tests use, into .tools, and print where it is
+	@echo $(CURDIR)/$(HELM)
+
+.PHONY: manifests
+manifests: $(HELM) ## Render deploy/k8s from the Helm chart
+	@HELM=$(HELM) deploy/helm/render.sh $(MANIFESTS)
+
 .PHONY: deploy-check
-deploy-check: $(KUBECTL_VALIDATE) $(ACTIONLINT) ## Check the deployment files against Kubernetes' own schemas, and the workflows
+deploy-check: $(HELM) $(KUBECTL_VALIDATE) $(KUBE_SCORE) $(ACTIONLINT) ## Check the deployment files against Kubernetes' own schemas and good practice, and the workflows
 	@$(ACTIONLINT)
-	@env -u KUBERNETES_SERVICE_HOST KUBECONFIG=/dev/null $(KUBECTL_VALIDATE) --version 1.30 \
-	  $(filter-out %/kustomization.yaml,$(wildcard deploy/k8s/*.yaml deploy/k8s/*/*.yaml))
+	@HELM=$(HELM) KUBECTL_VALIDATE=$(KUBECTL_VALIDATE) KUBE_SCORE=$(KUBE_SCORE) deploy/helm/check.sh
 
 # What takes whole clusters and minutes has the build tag deploy. Debian's
 # programs that are missing are installed, which takes root.
@@ -170,6 +183,12 @@ $(GOVULNCHECK):
 
 $(KUBECTL_VALIDATE):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE_VERSION)
+
+$(HELM):
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/$(@D) $(GO) install -ldflags '-s -w' helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+
+$(KUBE_SCORE):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/zegl/kube-score/cmd/kube-score@$(KUBE_SCORE_VERSION)
 
 $(VERSITYGW):
 	CGO_ENABLED=0 GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
