@@ -122,16 +122,15 @@ generate-check: ## Fail where generated code is not what generate makes
 	before="$$(sums)"; $(MAKE) --no-print-directory generate; \
 	diff <(echo "$$before") <(sums) || { echo "generated code was stale and is now new: commit it"; exit 1; }
 
-# Where `make manifests` puts what it renders.
-MANIFESTS ?= deploy/k8s
-
 .PHONY: helm
 helm: $(HELM) ## Build Helm, which tests use, into .tools, and print where it is
 	@echo $(CURDIR)/$(HELM)
 
 .PHONY: manifests
-manifests: $(HELM) ## Render deploy/k8s from the Helm chart
-	@HELM=$(HELM) deploy/helm/render.sh $(MANIFESTS)
+manifests: $(HELM) ## Render deploy/k8s from the Helm chart, which takes the alert rules along
+	@rm -rf deploy/helm/envoy-control/files/rules
+	@if [[ -d deploy/monitoring/rules ]]; then cp -r deploy/monitoring/rules deploy/helm/envoy-control/files/rules; fi
+	@HELM=$(HELM) deploy/helm/render.sh deploy/k8s
 
 .PHONY: deploy-check
 deploy-check: $(HELM) $(KUBECTL_VALIDATE) $(KUBE_SCORE) $(ACTIONLINT) ## Check the deployment files against Kubernetes' own schemas and good practice, and the workflows

@@ -81,7 +81,7 @@ func TestPermissions(t *testing.T) {
 	r := newRig(t, withSecret)
 	least := map[string]string{
 		"getHealth": "", "getReady": "",
-		"putTenant": "admin", "deleteTenant": "admin", "transferLeader": "admin", "removeNode": "admin", "drainNode": "admin", "undrainNode": "admin",
+		"putTenant": "admin", "deleteTenant": "admin", "transferLeader": "admin", "removeNode": "admin", "drainNode": "admin", "undrainNode": "admin", "demoteNode": "admin", "undemoteNode": "admin",
 		"getSnapshot": "admin", "putSnapshot": "admin", "streamClusterEvents": "admin", "openEventSocket": "admin",
 		"putFleet": "operator", "deleteFleet": "operator", "changeFleet": "operator", "rollbackFleet": "operator",
 		"putReadOnly": "admin", "finalizeCluster": "admin",

@@ -124,3 +124,17 @@ func (s *Server) setDraining(c *call, on bool, within time.Duration) (*answer, e
 	}
 	return &answer{body: wire.NodeDraining{Node: c.param("node"), Draining: on}}, nil
 }
+
+func (s *Server) demoteNode(c *call) (*answer, error) { return s.setVoting(c, false) }
+
+func (s *Server) undemoteNode(c *call) (*answer, error) { return s.setVoting(c, true) }
+
+func (s *Server) setVoting(c *call, willing bool) (*answer, error) {
+	if err := s.member(c, c.param("node")); err != nil {
+		return nil, err
+	}
+	if err := s.deps.Cluster.SetVoting(c.ctx, c.param("node"), willing); err != nil {
+		return nil, s.unheard(c, err)
+	}
+	return &answer{body: wire.NodeVoting{Node: c.param("node"), Willing: willing}}, nil
+}

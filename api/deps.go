@@ -67,6 +67,8 @@ type Cluster interface {
 	// DrainNode has a node hand its xDS streams over within a time (0: its
 	// own), or take streams again.
 	DrainNode(ctx context.Context, node string, on bool, within time.Duration) error
+	// SetVoting has a node give its vote up, or be ready for one again.
+	SetVoting(ctx context.Context, node string, willing bool) error
 	// StageBackup verifies a backup and keeps it on this node's disk; SpreadBackup
 	// has the others take it over, as RestoreState needs.
 	StageBackup(r io.Reader) (sha256 [32]byte, st *fsm.State, err error)

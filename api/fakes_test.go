@@ -84,6 +84,7 @@ type node struct {
 	moved      []string
 	removed    []string
 	drained    []string
+	voting     []string
 	clusterErr error
 	archive    *fsmpb.ArchiveReport
 }
@@ -184,6 +185,13 @@ func (n *node) TransferLeadership(_ context.Context, to string) error {
 	n.moved = append(n.moved, to)
 	n.leader = "n2"
 	return n.clusterErr
+}
+
+func (n *node) SetVoting(_ context.Context, id string, willing bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.voting = append(n.voting, fmt.Sprint(id, " ", willing))
+	return nil
 }
 
 func (n *node) DrainNode(_ context.Context, id string, on bool, within time.Duration) error {

@@ -201,6 +201,8 @@ func clusterRoutes() []Route {
 			(*Server).drainNode,
 		},
 		{del, clusterPath + "/nodes/{node}/drain", "undrainNode", PermCluster, KindPlain, nil, (*Server).undrainNode},
+		{post, clusterPath + "/nodes/{node}/demote", "demoteNode", PermCluster, KindPlain, nil, (*Server).demoteNode},
+		{del, clusterPath + "/nodes/{node}/demote", "undemoteNode", PermCluster, KindPlain, nil, (*Server).undemoteNode},
 	}
 }
 

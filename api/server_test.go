@@ -79,6 +79,13 @@ func TestCluster(t *testing.T) {
 	}
 	r.post("/api/v1/cluster/nodes/n2/drain?within=2h", "").refused(wire.CodeInvalidParameter, "query.within")
 	r.post("/api/v1/cluster/nodes/n9/drain", "").refused(wire.CodeNodeNotFound)
+	if got := decoded[wire.NodeVoting](r.post("/api/v1/cluster/nodes/n2/demote", ""), 200); got.Willing || got.Node != "n2" || r.node.voting[0] != "n2 false" {
+		t.Errorf("demote: %+v, %v", got, r.node.voting)
+	}
+	if got := decoded[wire.NodeVoting](r.delete("/api/v1/cluster/nodes/n2/demote"), 200); !got.Willing || r.node.voting[1] != "n2 true" {
+		t.Errorf("undemote: %+v, %v", got, r.node.voting)
+	}
+	r.post("/api/v1/cluster/nodes/n9/demote", "").refused(wire.CodeNodeNotFound)
 	if got := decoded[wire.NodeRemoved](r.delete("/api/v1/cluster/nodes/n2"), 200); got.Node != "n2" || r.node.removed[0] != "n2" {
 		t.Errorf("removed: %+v", got)
 	}

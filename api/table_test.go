@@ -87,7 +87,7 @@ func shapes() map[string]any {
 		"ArchiveDatabase": wire.ArchiveDatabase{}, "ArchiveTable": wire.ArchiveTable{}, "ArchivePartition": wire.ArchivePartition{},
 		"BackupStatus": wire.BackupStatus{}, "StoredBackup": wire.StoredBackup{},
 		"LeaderTransfer": wire.LeaderTransfer{}, "LeaderTransferred": wire.LeaderTransferred{},
-		"ReadOnly": wire.ReadOnly{}, "Finalized": wire.Finalized{}, "ReadOnlySet": wire.ReadOnlySet{}, "NodeRemoved": wire.NodeRemoved{}, "NodeDraining": wire.NodeDraining{}, "ProxyConfig": wire.ProxyConfig{}, "StreamConfig": wire.StreamConfig{},
+		"ReadOnly": wire.ReadOnly{}, "Finalized": wire.Finalized{}, "ReadOnlySet": wire.ReadOnlySet{}, "NodeRemoved": wire.NodeRemoved{}, "NodeDraining": wire.NodeDraining{}, "NodeVoting": wire.NodeVoting{}, "ProxyConfig": wire.ProxyConfig{}, "StreamConfig": wire.StreamConfig{},
 		"TypeConfig": wire.TypeConfig{}, "ResourceConfig": wire.ResourceConfig{}, "Retried": wire.Retried{},
 		"Restored":     wire.Restored{},
 		"ChangeReport": wire.Report[wire.ReportedChange]{}, "ReportedChange": wire.ReportedChange{},

@@ -18,6 +18,13 @@ func (n *Node) DrainNode(ctx context.Context, nodeID string, on bool, within tim
 	if nodeID == n.cfg.NodeID {
 		return n.drainHere(ctx, on, within)
 	}
+	return n.tell(nodeID, func(client clusterpb.PeerClient) (*clusterpb.Outcome, error) {
+		return client.Drain(ctx, &clusterpb.DrainRequest{On: on, WithinMs: within.Milliseconds()})
+	})
+}
+
+// tell has another node do something, whichever of its incarnations answers.
+func (n *Node) tell(nodeID string, what func(clusterpb.PeerClient) (*clusterpb.Outcome, error)) error {
 	rt := n.rt.Load()
 	if rt == nil {
 		return fsm.Refusal(fsm.CodeUnavailable, "the node is not running")
@@ -27,19 +34,19 @@ func (n *Node) DrainNode(ctx context.Context, nodeID string, on bool, within tim
 		if nodeOf(string(s.ID)) != nodeID {
 			continue
 		}
-		if err = n.askToDrain(ctx, rt, string(s.ID), &clusterpb.DrainRequest{On: on, WithinMs: within.Milliseconds()}); err == nil {
+		if err = tellServer(rt, string(s.ID), what); err == nil {
 			return nil
 		}
 	}
 	return err
 }
 
-func (n *Node) askToDrain(ctx context.Context, rt *runtime, serverID string, req *clusterpb.DrainRequest) error {
+func tellServer(rt *runtime, serverID string, what func(clusterpb.PeerClient) (*clusterpb.Outcome, error)) error {
 	client, err := rt.peers.to(serverID)
 	if err != nil {
 		return fsm.Refusal(fsm.CodeUnavailable, "node %q: %v", nodeOf(serverID), err)
 	}
-	outcome, err := client.Drain(ctx, req)
+	outcome, err := what(client)
 	if err != nil {
 		return fsm.Refusal(fsm.CodeUnavailable, "node %q does not answer: %v", nodeOf(serverID), err)
 	}

@@ -9,7 +9,7 @@ func (n *Node) info() *clusterpb.NodeInfo {
 	id := n.ident.get()
 	out := &clusterpb.NodeInfo{
 		ServerId: n.ident.ServerID(), ClusterId: id.ClusterId, Promise: id.Promise,
-		Address: n.cfg.address(), Voter: !n.cfg.NonVoter, Zone: n.cfg.Zone, Build: n.cfg.Build,
+		Address: n.cfg.address(), Voter: n.willing(), Zone: n.cfg.Zone, Build: n.cfg.Build,
 		ApiAddress: n.cfg.APIAddress, XdsAddress: n.cfg.XDSAddress,
 		Index: n.State().Index(), Streams: uint32(n.deps.Streams()), Ready: n.Ready(),
 		Recoveries: id.Recoveries,

@@ -267,6 +267,28 @@ func TestVoterThatNoLongerWantsToVote(t *testing.T) {
 	}
 }
 
+// TestDemotedNodesGiveTheirVotesUp: from five voters to three, asked through a
+// node of its own choice, and back.
+func TestDemotedNodesGiveTheirVotesUp(t *testing.T) {
+	t.Parallel()
+	sites := grown(t, 5, 5, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	for _, id := range []string{"n4", "n5"} {
+		must(t, sites[0].node.SetVoting(ctx, id, false))
+	}
+	awaitVoters(t, sites[0].node, "n1", "n2", "n3")
+	if got := names(sites[0].node); len(got) != 5 {
+		t.Errorf("members %v", got)
+	}
+	must(t, sites[3].node.SetVoting(ctx, "n4", true))
+	must(t, sites[0].node.SetVoting(ctx, "n5", true))
+	awaitVoters(t, sites[0].node, "n1", "n2", "n3", "n4", "n5")
+	if err := sites[0].node.SetVoting(ctx, "n9", false); fsm.CodeOf(err) != fsm.CodeNodeNotFound {
+		t.Errorf("a node that is not there: %v", err)
+	}
+}
+
 func TestRemovedNodeKnows(t *testing.T) {
 	t.Parallel()
 	var drained atomic.Bool

@@ -42,6 +42,8 @@ type Node struct {
 	strangers atomic.Int64
 	// failed holds why the node has left Raft for good.
 	failed atomic.Pointer[string]
+	// demoted: an operator has told the node to give its vote up.
+	demoted atomic.Bool
 	// crowded: a majority of the voters' disks has no room, by the leader's last
 	// look.
 	crowded atomic.Bool
@@ -200,7 +202,7 @@ func (n *Node) meta() *clusterpb.Meta {
 	return &clusterpb.Meta{
 		ServerId: n.ident.ServerID(), ClusterId: id.ClusterId, Recovery: newest(id.Recoveries),
 		Host: n.cfg.Advertise, RaftPort: uint32(n.cfg.RaftPort),
-		Zone: n.cfg.Zone, Voter: !n.cfg.NonVoter, Start: n.start.UnixNano(),
+		Zone: n.cfg.Zone, Voter: n.willing(), Start: n.start.UnixNano(),
 		Streams: uint32(n.deps.Streams()), Draining: n.deps.Draining(), Ready: n.Ready(),
 	}
 }

@@ -59,6 +59,11 @@ func (s *server) Drain(ctx context.Context, req *clusterpb.DrainRequest) (*clust
 	return said(s.n.drainHere(ctx, req.GetOn(), time.Duration(req.GetWithinMs())*time.Millisecond)), nil
 }
 
+// Vote implements clusterpb.PeerServer.
+func (s *server) Vote(_ context.Context, req *clusterpb.VoteRequest) (*clusterpb.Outcome, error) {
+	return said(s.n.setVotingHere(req.GetWilling())), nil
+}
+
 // Finalize implements clusterpb.PeerServer.
 func (s *server) Finalize(ctx context.Context, req *clusterpb.FinalizeRequest) (*clusterpb.ProposeReply, error) {
 	result, err := s.n.finalizeHere(ctx, req.GetBy())

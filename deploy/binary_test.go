@@ -71,13 +71,15 @@ func knownFlags(t *testing.T) []string {
 // knownVariables are the names that the command's settings spell out.
 func knownVariables(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile("../cmd/envoy-control-plane/config.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var names []string
-	for _, m := range variablePattern.FindAllStringSubmatch(string(text), -1) {
-		names = append(names, m[1])
+	for _, file := range []string{"config.go", "resolve.go"} {
+		text, err := os.ReadFile("../cmd/envoy-control-plane/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range variablePattern.FindAllStringSubmatch(string(text), -1) {
+			names = append(names, m[1])
+		}
 	}
 	return names
 }

@@ -1,253 +1,263 @@
 package deploy_test
 
 import (
-	"fmt"
 	"maps"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// object is what is checked of any Kubernetes object.
-type object struct {
-	Kind     string `json:"kind"`
-	Metadata struct {
-		Name      string `json:"name"`
-		Namespace string `json:"namespace"`
-	} `json:"metadata"`
-	Data       map[string]string `json:"data"`
-	StringData map[string]string `json:"stringData"`
-	Spec       struct {
-		Replicas    int    `json:"replicas"`
-		ServiceName string `json:"serviceName"`
-		// Selector is a map of labels in services, and one level deeper
-		// elsewhere.
-		Selector map[string]any `json:"selector"`
-		Ports    []struct {
-			Name       string `json:"name"`
-			Port       int    `json:"port"`
-			TargetPort string `json:"targetPort"`
-			Protocol   string `json:"protocol"`
-		} `json:"ports"`
-		Template struct {
-			Metadata struct {
-				Labels map[string]string `json:"labels"`
-			} `json:"metadata"`
-			Spec podSpec `json:"spec"`
-		} `json:"template"`
-	} `json:"spec"`
-}
-
-type podSpec struct {
-	Grace      int         `json:"terminationGracePeriodSeconds"`
-	Containers []container `json:"containers"`
-}
-
-type probe struct {
-	HTTPGet struct {
-		Path string `json:"path"`
-		Port string `json:"port"`
-	} `json:"httpGet"`
-}
-
-type container struct {
-	Args    []string `json:"args"`
-	EnvFrom []struct {
-		ConfigMapRef, SecretRef struct {
-			Name string `json:"name"`
-		}
-	} `json:"envFrom"`
-	Env []struct {
-		Name      string `json:"name"`
-		Value     string `json:"value"`
-		ValueFrom struct {
-			FieldRef struct {
-				FieldPath string `json:"fieldPath"`
-			} `json:"fieldRef"`
-		} `json:"valueFrom"`
-	} `json:"env"`
-	Ports []struct {
-		Name          string `json:"name"`
-		ContainerPort int    `json:"containerPort"`
-		Protocol      string `json:"protocol"`
-	} `json:"ports"`
-	StartupProbe, LivenessProbe, ReadinessProbe probe
-
-	Lifecycle struct {
-		PreStop struct {
-			Sleep struct {
-				Seconds int `json:"seconds"`
-			} `json:"sleep"`
-		} `json:"preStop"`
-	} `json:"lifecycle"`
-	VolumeMounts []struct {
-		MountPath string `json:"mountPath"`
-	} `json:"volumeMounts"`
-}
-
-// manifests are the objects of deploy/k8s by kind and name.
-func manifests(t *testing.T) map[string]object {
+// files returns the names and texts of a folder's files.
+func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob("k8s/*.yaml")
+	paths, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]object{}
-	for _, file := range append(files, "k8s/example/secret.yaml") {
-		for _, o := range readYAML[object](t, file) {
-			found[o.Kind+"/"+o.Metadata.Name] = o
+	out := map[string]string{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
 		}
+		out[filepath.Base(path)] = string(text)
 	}
-	return found
+	return out
 }
 
-const (
-	statefulSet = "StatefulSet/api-server"
-	configMap   = "ConfigMap/envoy-control-config"
-	secret      = "Secret/envoy-control-secrets"
-)
-
-// podEnvironment is what the first pod's container gets.
-func podEnvironment(t *testing.T, all map[string]object) map[string]string {
-	t.Helper()
-	set := all[statefulSet]
-	c := set.Spec.Template.Spec.Containers[0]
-	env := map[string]string{}
-	for _, from := range c.EnvFrom {
-		switch {
-		case from.ConfigMapRef.Name != "":
-			env = with(env, all["ConfigMap/"+from.ConfigMapRef.Name].Data)
-		case from.SecretRef.Name != "":
-			env = with(env, all["Secret/"+from.SecretRef.Name].StringData)
+// TestManifestsAreTheCharts: deploy/k8s is what `make manifests` renders.
+func TestManifestsAreTheCharts(t *testing.T) {
+	path, err := helm()
+	if err != nil {
+		t.Fatalf("build Helm: %v", err)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("helm/render.sh", dir)
+	cmd.Env = append(os.Environ(), "HELM="+path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want, have := files(t, dir), files(t, "k8s")
+	for name := range with(want, have) {
+		if have[name] != want[name] {
+			t.Errorf("k8s/%s is not what the chart makes: run make manifests, and commit", name)
 		}
 	}
-	for _, v := range c.Env {
-		value := v.Value
-		if v.ValueFrom.FieldRef.FieldPath == "metadata.name" {
-			value = set.Metadata.Name + "-0"
-		}
-		for name, earlier := range env {
-			value = strings.ReplaceAll(value, "$("+name+")", earlier)
-		}
-		env[v.Name] = value
+	if len(want) < 10 {
+		t.Errorf("only %v are rendered", slices.Sorted(maps.Keys(want)))
 	}
-	return env
 }
 
-func TestKubernetesNodesFitTheBinary(t *testing.T) {
-	all := manifests(t)
-	env := podEnvironment(t, all)
-	args := all[statefulSet].Spec.Template.Spec.Containers[0].Args
-	if wrong := mistakes(t, args, env); len(wrong) != 1 || !strings.Contains(wrong[0], "JWT_SECRET") {
-		t.Errorf("with the example's empty JWT_SECRET serve finds wrong:\n%s", strings.Join(wrong, "\n"))
-	}
-	env["JWT_SECRET"] = strings.Repeat("s", 64)
-	checkNode(t, args, env)
-}
-
-func TestKubernetesNodesFindEachOther(t *testing.T) {
-	all := manifests(t)
-	set, env := all[statefulSet], podEnvironment(t, all)
-	domain := fmt.Sprintf("%s.%s.svc", set.Spec.ServiceName, set.Metadata.Namespace)
-	var names []string
-	for i := range set.Spec.Replicas {
-		names = append(names, set.Metadata.Name+"-"+strconv.Itoa(i))
-	}
-	for name, want := range map[string]string{
-		"JOIN": domain, "ADVERTISE_ADDR": names[0] + "." + domain, "NODE_ID": names[0],
-		"INITIAL_MEMBERS": strings.Join(names, ","), "BOOTSTRAP_EXPECT": strconv.Itoa(len(names)),
+func TestManifestsKeepTheirNames(t *testing.T) {
+	all := render(t, "helm/plain.yaml")
+	for _, name := range []string{
+		"Namespace/envoy-control", "ConfigMap/envoy-control-config", "StatefulSet/api-server", "Service/api-server",
+		"Service/api-service", "Service/xds-service", "NetworkPolicy/api-server-network-policy",
+		"PodDisruptionBudget/api-server", "HorizontalPodAutoscaler/api-server-hpa", "Ingress/api-ingress",
 	} {
-		if env[name] != want {
-			t.Errorf("%s is %q, want %q", name, env[name], want)
+		if all[name] == nil {
+			t.Errorf("there is no %s, only %v", name, slices.Sorted(maps.Keys(all)))
 		}
 	}
-	if _, ok := all["Service/"+set.Spec.ServiceName]; !ok {
-		t.Errorf("there is no service %s", set.Spec.ServiceName)
+}
+
+// TestKubernetesNodesFitTheBinary: the node takes every setting, and misses
+// nothing but what the secret has.
+func TestKubernetesNodesFitTheBinary(t *testing.T) {
+	forEachCase(t, func(t *testing.T, all objects) {
+		set, c := nodes(t, all)
+		env := environment(t, all, podName(set, 0))
+		delete(env, "SECRETS_KEY_FILE") // there is none here
+		if wrong := mistakes(t, c.Args, env); len(wrong) != 1 || !strings.Contains(wrong[0], "JWT_SECRET") {
+			t.Errorf("without JWT_SECRET serve finds wrong:\n%s", strings.Join(wrong, "\n"))
+		}
+		env["JWT_SECRET"] = strings.Repeat("s", 64)
+		checkNode(t, c.Args, env)
+	})
+}
+
+func TestKubernetesSecretOfTheExample(t *testing.T) {
+	secret := only[corev1.Secret](t, decode(t, files(t, "k8s/example")["secret.yaml"]), "Secret/envoy-control-secrets")
+	_, c := nodes(t, render(t, "helm/plain.yaml"))
+	if !slices.ContainsFunc(c.EnvFrom, func(e corev1.EnvFromSource) bool { return e.SecretRef != nil && e.SecretRef.Name == secret.Name }) {
+		t.Errorf("the nodes do not take the secret %s: %+v", secret.Name, c.EnvFrom)
+	}
+	checkNode(t, c.Args, with(secret.StringData, map[string]string{"JWT_SECRET": strings.Repeat("s", 64)}))
+}
+
+// TestKubernetesOrdinalsDecideWhoVotes: the first pods, and no other, are the
+// initial members, which alone vote (TestInitialMembersVote of the binary); they
+// are always there; and every pod can be reached under its own name.
+func TestKubernetesOrdinalsDecideWhoVotes(t *testing.T) {
+	for file, voters := range map[string]int{"helm/cases/default.yaml": 3, "helm/cases/five.yaml": 5, "helm/plain.yaml": 3} {
+		all := render(t, file)
+		set, _ := nodes(t, all)
+		domain := set.Spec.ServiceName + "." + set.Namespace + ".svc"
+		var members []string
+		for i := range voters {
+			members = append(members, podName(set, i))
+		}
+		for ordinal := range voters + 2 {
+			name := podName(set, ordinal)
+			env := environment(t, all, name)
+			for variable, want := range map[string]string{
+				"VOTER": "initial", "INITIAL_MEMBERS": strings.Join(members, ","), "BOOTSTRAP_EXPECT": strconv.Itoa(voters),
+				"NODE_ID": name, "ADVERTISE_ADDR": name + "." + domain, "JOIN": domain,
+			} {
+				if env[variable] != want {
+					t.Errorf("%s: %s is %q, want %q", file, variable, env[variable], want)
+				}
+			}
+		}
+		headless := only[corev1.Service](t, all, "Service/"+set.Spec.ServiceName)
+		if headless.Spec.ClusterIP != "None" || !headless.Spec.PublishNotReadyAddresses {
+			t.Errorf("%s: the nodes' service must be headless and publish nodes that are not ready", file)
+		}
+		if set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
+			t.Errorf("%s: pods start %s", file, set.Spec.PodManagementPolicy)
+		}
 	}
 }
 
 func TestKubernetesPortsAgree(t *testing.T) {
-	all := manifests(t)
-	c, config := all[statefulSet].Spec.Template.Spec.Containers[0], all[configMap].Data
-	ports := map[string]int{}
-	for _, p := range c.Ports {
-		ports[p.Name] = p.ContainerPort
-	}
-	for variable, name := range map[string]string{
-		"SERVER_PORT": "http", "METRICS_PORT": "metrics", "GRPC_PORT": "grpc-xds", "RAFT_PORT": "raft", "GOSSIP_PORT": "gossip",
-	} {
-		if got := strconv.Itoa(ports[name]); got != config[variable] {
-			t.Errorf("the container's port %s is %s, %s is %s", name, got, variable, config[variable])
+	forEachCase(t, func(t *testing.T, all objects) {
+		set, c := nodes(t, all)
+		env := environment(t, all, podName(set, 0))
+		ports := map[string]int32{}
+		for _, p := range c.Ports {
+			ports[p.Name] = p.ContainerPort
 		}
-	}
-	for name, o := range all {
-		if o.Kind != "Service" {
-			continue
-		}
-		for _, p := range o.Spec.Ports {
-			if ports[p.TargetPort] != p.Port {
-				t.Errorf("%s: port %d goes to %s, which is %d", name, p.Port, p.TargetPort, ports[p.TargetPort])
+		for variable, name := range map[string]string{
+			"SERVER_PORT": "http", "METRICS_PORT": "metrics", "GRPC_PORT": "grpc-xds", "RAFT_PORT": "raft", "GOSSIP_PORT": "gossip",
+		} {
+			if got := strconv.Itoa(int(ports[name])); got != env[variable] {
+				t.Errorf("the container's port %s is %s, %s is %s", name, got, variable, env[variable])
 			}
 		}
-	}
-	for path, p := range map[string]probe{
-		"/health": c.LivenessProbe, "/health ": c.StartupProbe, "/ready": c.ReadinessProbe,
-	} {
-		if p.HTTPGet.Path != strings.TrimSpace(path) || p.HTTPGet.Port != "http" {
-			t.Errorf("a probe asks %s on %s, want %s on http", p.HTTPGet.Path, p.HTTPGet.Port, path)
-		}
-	}
-}
-
-func TestKubernetesSelectorsMatchThePods(t *testing.T) {
-	all := manifests(t)
-	labels := all[statefulSet].Spec.Template.Metadata.Labels
-	for name, o := range all {
-		selector := o.Spec.Selector
-		if nested, ok := selector["matchLabels"].(map[string]any); ok {
-			selector = nested
-		}
-		for key, value := range selector {
-			if labels[key] != value {
-				t.Errorf("%s selects %s=%v, the pods have %q", name, key, value, labels[key])
+		for path, p := range map[string]*corev1.Probe{"/health": c.LivenessProbe, "/health ": c.StartupProbe, "/ready": c.ReadinessProbe} {
+			if p == nil || p.HTTPGet == nil || p.HTTPGet.Path != strings.TrimSpace(path) || p.HTTPGet.Port != intstr.FromString("http") {
+				t.Errorf("a probe is %v, want it to ask %s on http", p, path)
 			}
 		}
-	}
+		each(all, func(name string, s *corev1.Service) {
+			for _, p := range s.Spec.Ports {
+				to := selected(all, s.Spec.Selector)
+				if len(to) != 1 || !slices.ContainsFunc(to[0].Spec.Containers[0].Ports, func(c corev1.ContainerPort) bool {
+					return c.Name == p.TargetPort.StrVal && (s.Spec.ClusterIP != "None" || c.ContainerPort == p.Port)
+				}) {
+					t.Errorf("%s: port %d leads to %s, which its pods have not as that", name, p.Port, p.TargetPort.StrVal)
+				}
+			}
+		})
+	})
 }
 
-// TestKubernetesLetsANodeDrain: what happens before SIGTERM and the node's own
-// bound on draining fit into the grace period.
+// selected returns the pods with all of some labels.
+func selected(all objects, labels map[string]string) []*corev1.PodTemplateSpec {
+	var out []*corev1.PodTemplateSpec
+	for _, pod := range pods(all) {
+		if maps.Equal(labels, overlap(labels, pod.Labels)) {
+			out = append(out, pod)
+		}
+	}
+	return out
+}
+
+func overlap(a, b map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range a {
+		if b[k] == v {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// TestKubernetesSelectorsFindTheirPods: StatefulSets, budgets and spreads are
+// each about one set of pods, their own.
+func TestKubernetesSelectorsFindTheirPods(t *testing.T) {
+	forEachCase(t, func(t *testing.T, all objects) {
+		check := func(name string, selector *metav1.LabelSelector, want *corev1.PodTemplateSpec) {
+			if got := selected(all, selector.MatchLabels); len(got) != 1 || want != nil && got[0] != want {
+				t.Errorf("%s selects %d sets of pods", name, len(got))
+			}
+		}
+		each(all, func(name string, s *appsv1.StatefulSet) {
+			check(name, s.Spec.Selector, &s.Spec.Template)
+			for _, c := range s.Spec.Template.Spec.TopologySpreadConstraints {
+				check(name, c.LabelSelector, &s.Spec.Template)
+			}
+			if svc := only[corev1.Service](t, all, "Service/"+s.Spec.ServiceName); len(selected(all, svc.Spec.Selector)) != 1 {
+				t.Errorf("%s: its service selects others", name)
+			}
+		})
+		each(all, func(name string, b *policyv1.PodDisruptionBudget) {
+			check(name, b.Spec.Selector, nil)
+			if b.Spec.MaxUnavailable == nil || b.Spec.MaxUnavailable.IntValue() != 1 {
+				t.Errorf("%s lets %v pods go at once", name, b.Spec.MaxUnavailable)
+			}
+		})
+		set, _ := nodes(t, all)
+		only[policyv1.PodDisruptionBudget](t, all, "PodDisruptionBudget/"+set.Name)
+		var spread []string
+		for _, c := range set.Spec.Template.Spec.TopologySpreadConstraints {
+			spread = append(spread, c.TopologyKey)
+		}
+		if !slices.Equal(spread, []string{"topology.kubernetes.io/zone", "kubernetes.io/hostname"}) {
+			t.Errorf("nodes are spread over %v", spread)
+		}
+	})
+}
+
+// TestKubernetesLetsANodeDrain: the pause before SIGTERM and the node's own
+// bound on draining fit into the grace period, with time to spare.
 func TestKubernetesLetsANodeDrain(t *testing.T) {
-	const drain = 30 // seconds, the most that SIGTERM takes by default
-	all := manifests(t)
-	pod := all[statefulSet].Spec.Template.Spec
-	pause := pod.Containers[0].Lifecycle.PreStop.Sleep.Seconds
-	if pause == 0 || pause+drain >= pod.Grace {
-		t.Errorf("a pause of %d s and a drain of %d s do not fit into %d s", pause, drain, pod.Grace)
-	}
-}
-
-func TestKubernetesDataIsOnAVolume(t *testing.T) {
-	all := manifests(t)
-	var mounts []string
-	for _, m := range all[statefulSet].Spec.Template.Spec.Containers[0].VolumeMounts {
-		mounts = append(mounts, m.MountPath)
-	}
-	if dir := all[configMap].Data["DATA_DIR"]; !slices.Contains(mounts, dir) {
-		t.Errorf("DATA_DIR is %q, mounted are %q", dir, mounts)
-	}
-}
-
-func TestKubernetesKeepsItsNames(t *testing.T) {
-	all := manifests(t)
-	for _, name := range []string{
-		"Namespace/envoy-control", configMap, secret, statefulSet, "Service/api-service", "Service/xds-service",
-		"NetworkPolicy/api-server-network-policy", "PodDisruptionBudget/api-server",
-	} {
-		if _, ok := all[name]; !ok {
-			t.Errorf("there is no %s, only %v", name, slices.Sorted(maps.Keys(all)))
+	const reserve = 10 * time.Second
+	forEachCase(t, func(t *testing.T, all objects) {
+		set, c := nodes(t, all)
+		if c.Lifecycle == nil || c.Lifecycle.PreStop == nil || c.Lifecycle.PreStop.Sleep == nil || c.Lifecycle.PreStop.Sleep.Seconds == 0 {
+			t.Fatal("load balancers get no time to hear that the pod goes")
 		}
-	}
+		pause := time.Duration(c.Lifecycle.PreStop.Sleep.Seconds) * time.Second
+		drain, err := time.ParseDuration(environment(t, all, podName(set, 0))["STOP_TIMEOUT"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		grace := time.Duration(*set.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second
+		if pause+drain+reserve > grace {
+			t.Errorf("a pause of %s and a drain of %s do not fit into %s", pause, drain, grace)
+		}
+	})
+}
+
+// TestKubernetesDataIsOnAVolume that outlives the pod, and is as long kept as the
+// cluster remembers the node.
+func TestKubernetesDataIsOnAVolume(t *testing.T) {
+	forEachCase(t, func(t *testing.T, all objects) {
+		set, c := nodes(t, all)
+		env := environment(t, all, podName(set, 0))
+		mount := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == env["DATA_DIR"] })
+		if mount < 0 || len(set.Spec.VolumeClaimTemplates) != 1 || set.Spec.VolumeClaimTemplates[0].Name != c.VolumeMounts[mount].Name {
+			t.Errorf("DATA_DIR is %q, mounted are %v", env["DATA_DIR"], c.VolumeMounts)
+		}
+		kept := set.Spec.PersistentVolumeClaimRetentionPolicy
+		if kept.WhenDeleted != appsv1.RetainPersistentVolumeClaimRetentionPolicyType {
+			t.Error("the volumes go with the StatefulSet")
+		}
+		// A node that was forgotten does not come back with its old data.
+		if retained := kept.WhenScaled == appsv1.RetainPersistentVolumeClaimRetentionPolicyType; retained != (env["FORGET_AFTER"] == "0") {
+			t.Errorf("volumes of pods scaled away: %s, nodes are forgotten after %q", kept.WhenScaled, env["FORGET_AFTER"])
+		}
+	})
 }

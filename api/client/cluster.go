@@ -56,6 +56,20 @@ func (c *Client) UndrainNode(ctx context.Context, node string) (*wire.NodeDraini
 	return orNil(&out, err)
 }
 
+// DemoteNode has a node give its vote up.
+func (c *Client) DemoteNode(ctx context.Context, node string) (*wire.NodeVoting, error) {
+	var out wire.NodeVoting
+	err := c.write(ctx, http.MethodPost, pathOf("cluster", "nodes", node, "demote"), nil, nil, &out)
+	return orNil(&out, err)
+}
+
+// UndemoteNode has a node be ready for a vote again.
+func (c *Client) UndemoteNode(ctx context.Context, node string) (*wire.NodeVoting, error) {
+	var out wire.NodeVoting
+	err := c.write(ctx, http.MethodDelete, pathOf("cluster", "nodes", node, "demote"), nil, nil, &out)
+	return orNil(&out, err)
+}
+
 // ReadOnly says whether the cluster refuses what tenants write.
 func (c *Client) ReadOnly(ctx context.Context) (*wire.ReadOnly, error) {
 	var out wire.ReadOnly

@@ -80,6 +80,8 @@ func (l *lonely) Finalize(context.Context, string) (*fsmpb.Result, error) {
 	return &fsmpb.Result{Index: l.State().LevelIndex()}, nil
 }
 
+func (l *lonely) SetVoting(context.Context, string, bool) error { return nil }
+
 func (l *lonely) DrainNode(context.Context, string, bool, time.Duration) error { return nil }
 
 func (l *lonely) RemoveNode(context.Context, string) error { return nil }
@@ -379,6 +381,13 @@ func TestEveryOperation(t *testing.T) {
 	must(err)
 	undrained, err := c.UndrainNode(ctx, "n1")
 	must(err)
+	demoted, err := c.DemoteNode(ctx, "n1")
+	must(err)
+	undemoted, err := c.UndemoteNode(ctx, "n1")
+	must(err)
+	if demoted.Willing || !undemoted.Willing {
+		t.Errorf("willing: %+v, then %+v", demoted, undemoted)
+	}
 
 	file, err := os.Create(filepath.Join(t.TempDir(), "backup"))
 	must(err)

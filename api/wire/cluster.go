@@ -196,6 +196,13 @@ type NodeDraining struct {
 	Draining bool   `json:"draining"`
 }
 
+// NodeVoting answers that a node was told to give its vote up, or to be ready
+// for one again.
+type NodeVoting struct {
+	Node    string `json:"node"`
+	Willing bool   `json:"willing"`
+}
+
 // Restored answers a restore, or a dry run of one.
 type Restored struct {
 	// SHA256 of the backup, in hexadecimal digits.

@@ -1404,6 +1404,50 @@ func (x *DrainRequest) GetWithinMs() int64 {
 	return 0
 }
 
+type VoteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Willing       bool                   `protobuf:"varint,1,opt,name=willing,proto3" json:"willing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoteRequest) Reset() {
+	*x = VoteRequest{}
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoteRequest) ProtoMessage() {}
+
+func (x *VoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoteRequest.ProtoReflect.Descriptor instead.
+func (*VoteRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *VoteRequest) GetWilling() bool {
+	if x != nil {
+		return x.Willing
+	}
+	return false
+}
+
 type FinalizeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Subject of the caller.
@@ -1414,7 +1458,7 @@ type FinalizeRequest struct {
 
 func (x *FinalizeRequest) Reset() {
 	*x = FinalizeRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1470,7 @@ func (x *FinalizeRequest) String() string {
 func (*FinalizeRequest) ProtoMessage() {}
 
 func (x *FinalizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1483,7 @@ func (x *FinalizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalizeRequest.ProtoReflect.Descriptor instead.
 func (*FinalizeRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FinalizeRequest) GetBy() string {
@@ -1460,7 +1504,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1516,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1529,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Outcome) GetCode() string {
@@ -1512,7 +1556,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1568,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1581,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -1557,7 +1601,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1613,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1626,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ProposeReply) GetResult() *fsmpb.Result {
@@ -1609,7 +1653,7 @@ type ProposeManyRequest struct {
 
 func (x *ProposeManyRequest) Reset() {
 	*x = ProposeManyRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1665,7 @@ func (x *ProposeManyRequest) String() string {
 func (*ProposeManyRequest) ProtoMessage() {}
 
 func (x *ProposeManyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1678,7 @@ func (x *ProposeManyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeManyRequest.ProtoReflect.Descriptor instead.
 func (*ProposeManyRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProposeManyRequest) GetCommands() [][]byte {
@@ -1654,7 +1698,7 @@ type ProposeManyReply struct {
 
 func (x *ProposeManyReply) Reset() {
 	*x = ProposeManyReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1710,7 @@ func (x *ProposeManyReply) String() string {
 func (*ProposeManyReply) ProtoMessage() {}
 
 func (x *ProposeManyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1723,7 @@ func (x *ProposeManyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeManyReply.ProtoReflect.Descriptor instead.
 func (*ProposeManyReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProposeManyReply) GetReplies() []*ProposeReply {
@@ -1697,7 +1741,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1753,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[23]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1766,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 type ReadIndexReply struct {
@@ -1735,7 +1779,7 @@ type ReadIndexReply struct {
 
 func (x *ReadIndexReply) Reset() {
 	*x = ReadIndexReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1791,7 @@ func (x *ReadIndexReply) String() string {
 func (*ReadIndexReply) ProtoMessage() {}
 
 func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[24]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1804,7 @@ func (x *ReadIndexReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexReply.ProtoReflect.Descriptor instead.
 func (*ReadIndexReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReadIndexReply) GetIndex() uint64 {
@@ -1785,7 +1829,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1841,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[25]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1854,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 type ConfirmReply struct {
@@ -1823,7 +1867,7 @@ type ConfirmReply struct {
 
 func (x *ConfirmReply) Reset() {
 	*x = ConfirmReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +1879,7 @@ func (x *ConfirmReply) String() string {
 func (*ConfirmReply) ProtoMessage() {}
 
 func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[26]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +1892,7 @@ func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmReply.ProtoReflect.Descriptor instead.
 func (*ConfirmReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{26}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ConfirmReply) GetServerId() string {
@@ -1874,7 +1918,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[27]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +1930,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[27]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +1943,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{27}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *QueryRequest) GetQuery() *fsmpb.Query {
@@ -1919,7 +1963,7 @@ type QueryReply struct {
 
 func (x *QueryReply) Reset() {
 	*x = QueryReply{}
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[28]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +1975,7 @@ func (x *QueryReply) String() string {
 func (*QueryReply) ProtoMessage() {}
 
 func (x *QueryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[28]
+	mi := &file_cluster_clusterpb_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +1988,7 @@ func (x *QueryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryReply.ProtoReflect.Descriptor instead.
 func (*QueryReply) Descriptor() ([]byte, []int) {
-	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{28}
+	return file_cluster_clusterpb_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *QueryReply) GetAnswer() *fsmpb.Answer {
@@ -2093,7 +2137,9 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\";\n" +
 	"\fDrainRequest\x12\x0e\n" +
 	"\x02on\x18\x01 \x01(\bR\x02on\x12\x1b\n" +
-	"\twithin_ms\x18\x02 \x01(\x03R\bwithinMs\"!\n" +
+	"\twithin_ms\x18\x02 \x01(\x03R\bwithinMs\"'\n" +
+	"\vVoteRequest\x12\x18\n" +
+	"\awilling\x18\x01 \x01(\bR\awilling\"!\n" +
 	"\x0fFinalizeRequest\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\"5\n" +
 	"\aOutcome\x12\x12\n" +
@@ -2121,7 +2167,7 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"QueryReply\x12*\n" +
 	"\x06answer\x18\x01 \x01(\v2\x12.ecp.fsm.v1.AnswerR\x06answer\x121\n" +
-	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\xda\a\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x17.ecp.cluster.v1.OutcomeR\aoutcome2\x98\b\n" +
 	"\x04Peer\x12?\n" +
 	"\x05Probe\x12\x1c.ecp.cluster.v1.ProbeRequest\x1a\x18.ecp.cluster.v1.NodeInfo\x12G\n" +
 	"\aPromise\x12\x1e.ecp.cluster.v1.PromiseRequest\x1a\x1c.ecp.cluster.v1.PromiseReply\x12<\n" +
@@ -2134,7 +2180,8 @@ const file_cluster_clusterpb_cluster_proto_rawDesc = "" +
 	"\aConfirm\x12\x1e.ecp.cluster.v1.ConfirmRequest\x1a\x1c.ecp.cluster.v1.ConfirmReply\x12A\n" +
 	"\x05Query\x12\x1c.ecp.cluster.v1.QueryRequest\x1a\x1a.ecp.cluster.v1.QueryReply\x12I\n" +
 	"\bFinalize\x12\x1f.ecp.cluster.v1.FinalizeRequest\x1a\x1c.ecp.cluster.v1.ProposeReply\x12>\n" +
-	"\x05Drain\x12\x1c.ecp.cluster.v1.DrainRequest\x1a\x17.ecp.cluster.v1.Outcome\x12>\n" +
+	"\x05Drain\x12\x1c.ecp.cluster.v1.DrainRequest\x1a\x17.ecp.cluster.v1.Outcome\x12<\n" +
+	"\x04Vote\x12\x1b.ecp.cluster.v1.VoteRequest\x1a\x17.ecp.cluster.v1.Outcome\x12>\n" +
 	"\x05Stage\x12\x1c.ecp.cluster.v1.StageRequest\x1a\x17.ecp.cluster.v1.Outcome\x12>\n" +
 	"\x05Fetch\x12\x1c.ecp.cluster.v1.FetchRequest\x1a\x15.ecp.cluster.v1.Chunk0\x01B6Z4github.com/org/envoy-control-plane/cluster/clusterpbb\x06proto3"
 
@@ -2151,7 +2198,7 @@ func file_cluster_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_cluster_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(Hello_Kind)(0),             // 0: ecp.cluster.v1.Hello.Kind
 	(*Hello)(nil),               // 1: ecp.cluster.v1.Hello
@@ -2171,70 +2218,73 @@ var file_cluster_clusterpb_cluster_proto_goTypes = []any{
 	(*RemoveRequest)(nil),       // 15: ecp.cluster.v1.RemoveRequest
 	(*TransferRequest)(nil),     // 16: ecp.cluster.v1.TransferRequest
 	(*DrainRequest)(nil),        // 17: ecp.cluster.v1.DrainRequest
-	(*FinalizeRequest)(nil),     // 18: ecp.cluster.v1.FinalizeRequest
-	(*Outcome)(nil),             // 19: ecp.cluster.v1.Outcome
-	(*ProposeRequest)(nil),      // 20: ecp.cluster.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 21: ecp.cluster.v1.ProposeReply
-	(*ProposeManyRequest)(nil),  // 22: ecp.cluster.v1.ProposeManyRequest
-	(*ProposeManyReply)(nil),    // 23: ecp.cluster.v1.ProposeManyReply
-	(*ReadIndexRequest)(nil),    // 24: ecp.cluster.v1.ReadIndexRequest
-	(*ReadIndexReply)(nil),      // 25: ecp.cluster.v1.ReadIndexReply
-	(*ConfirmRequest)(nil),      // 26: ecp.cluster.v1.ConfirmRequest
-	(*ConfirmReply)(nil),        // 27: ecp.cluster.v1.ConfirmReply
-	(*QueryRequest)(nil),        // 28: ecp.cluster.v1.QueryRequest
-	(*QueryReply)(nil),          // 29: ecp.cluster.v1.QueryReply
-	(*fsmpb.BackupReport)(nil),  // 30: ecp.fsm.v1.BackupReport
-	(*fsmpb.ArchiveReport)(nil), // 31: ecp.fsm.v1.ArchiveReport
-	(*fsmpb.Result)(nil),        // 32: ecp.fsm.v1.Result
-	(*fsmpb.Query)(nil),         // 33: ecp.fsm.v1.Query
-	(*fsmpb.Answer)(nil),        // 34: ecp.fsm.v1.Answer
+	(*VoteRequest)(nil),         // 18: ecp.cluster.v1.VoteRequest
+	(*FinalizeRequest)(nil),     // 19: ecp.cluster.v1.FinalizeRequest
+	(*Outcome)(nil),             // 20: ecp.cluster.v1.Outcome
+	(*ProposeRequest)(nil),      // 21: ecp.cluster.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 22: ecp.cluster.v1.ProposeReply
+	(*ProposeManyRequest)(nil),  // 23: ecp.cluster.v1.ProposeManyRequest
+	(*ProposeManyReply)(nil),    // 24: ecp.cluster.v1.ProposeManyReply
+	(*ReadIndexRequest)(nil),    // 25: ecp.cluster.v1.ReadIndexRequest
+	(*ReadIndexReply)(nil),      // 26: ecp.cluster.v1.ReadIndexReply
+	(*ConfirmRequest)(nil),      // 27: ecp.cluster.v1.ConfirmRequest
+	(*ConfirmReply)(nil),        // 28: ecp.cluster.v1.ConfirmReply
+	(*QueryRequest)(nil),        // 29: ecp.cluster.v1.QueryRequest
+	(*QueryReply)(nil),          // 30: ecp.cluster.v1.QueryReply
+	(*fsmpb.BackupReport)(nil),  // 31: ecp.fsm.v1.BackupReport
+	(*fsmpb.ArchiveReport)(nil), // 32: ecp.fsm.v1.ArchiveReport
+	(*fsmpb.Result)(nil),        // 33: ecp.fsm.v1.Result
+	(*fsmpb.Query)(nil),         // 34: ecp.fsm.v1.Query
+	(*fsmpb.Answer)(nil),        // 35: ecp.fsm.v1.Answer
 }
 var file_cluster_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: ecp.cluster.v1.Hello.kind:type_name -> ecp.cluster.v1.Hello.Kind
 	5,  // 1: ecp.cluster.v1.Identity.promise:type_name -> ecp.cluster.v1.Promise
 	6,  // 2: ecp.cluster.v1.Promise.members:type_name -> ecp.cluster.v1.Seed
 	5,  // 3: ecp.cluster.v1.NodeInfo.promise:type_name -> ecp.cluster.v1.Promise
-	30, // 4: ecp.cluster.v1.NodeInfo.backup:type_name -> ecp.fsm.v1.BackupReport
-	31, // 5: ecp.cluster.v1.NodeInfo.archive:type_name -> ecp.fsm.v1.ArchiveReport
+	31, // 4: ecp.cluster.v1.NodeInfo.backup:type_name -> ecp.fsm.v1.BackupReport
+	32, // 5: ecp.cluster.v1.NodeInfo.archive:type_name -> ecp.fsm.v1.ArchiveReport
 	5,  // 6: ecp.cluster.v1.PromiseRequest.promise:type_name -> ecp.cluster.v1.Promise
 	11, // 7: ecp.cluster.v1.PromiseReply.info:type_name -> ecp.cluster.v1.NodeInfo
-	32, // 8: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
-	19, // 9: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	21, // 10: ecp.cluster.v1.ProposeManyReply.replies:type_name -> ecp.cluster.v1.ProposeReply
-	19, // 11: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
-	33, // 12: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
-	34, // 13: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
-	19, // 14: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	33, // 8: ecp.cluster.v1.ProposeReply.result:type_name -> ecp.fsm.v1.Result
+	20, // 9: ecp.cluster.v1.ProposeReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	22, // 10: ecp.cluster.v1.ProposeManyReply.replies:type_name -> ecp.cluster.v1.ProposeReply
+	20, // 11: ecp.cluster.v1.ReadIndexReply.outcome:type_name -> ecp.cluster.v1.Outcome
+	34, // 12: ecp.cluster.v1.QueryRequest.query:type_name -> ecp.fsm.v1.Query
+	35, // 13: ecp.cluster.v1.QueryReply.answer:type_name -> ecp.fsm.v1.Answer
+	20, // 14: ecp.cluster.v1.QueryReply.outcome:type_name -> ecp.cluster.v1.Outcome
 	10, // 15: ecp.cluster.v1.Peer.Probe:input_type -> ecp.cluster.v1.ProbeRequest
 	12, // 16: ecp.cluster.v1.Peer.Promise:input_type -> ecp.cluster.v1.PromiseRequest
 	14, // 17: ecp.cluster.v1.Peer.Join:input_type -> ecp.cluster.v1.JoinRequest
 	15, // 18: ecp.cluster.v1.Peer.Remove:input_type -> ecp.cluster.v1.RemoveRequest
 	16, // 19: ecp.cluster.v1.Peer.Transfer:input_type -> ecp.cluster.v1.TransferRequest
-	20, // 20: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
-	22, // 21: ecp.cluster.v1.Peer.ProposeMany:input_type -> ecp.cluster.v1.ProposeManyRequest
-	24, // 22: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
-	26, // 23: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
-	28, // 24: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
-	18, // 25: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
+	21, // 20: ecp.cluster.v1.Peer.Propose:input_type -> ecp.cluster.v1.ProposeRequest
+	23, // 21: ecp.cluster.v1.Peer.ProposeMany:input_type -> ecp.cluster.v1.ProposeManyRequest
+	25, // 22: ecp.cluster.v1.Peer.ReadIndex:input_type -> ecp.cluster.v1.ReadIndexRequest
+	27, // 23: ecp.cluster.v1.Peer.Confirm:input_type -> ecp.cluster.v1.ConfirmRequest
+	29, // 24: ecp.cluster.v1.Peer.Query:input_type -> ecp.cluster.v1.QueryRequest
+	19, // 25: ecp.cluster.v1.Peer.Finalize:input_type -> ecp.cluster.v1.FinalizeRequest
 	17, // 26: ecp.cluster.v1.Peer.Drain:input_type -> ecp.cluster.v1.DrainRequest
-	7,  // 27: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
-	8,  // 28: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
-	11, // 29: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
-	13, // 30: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
-	19, // 31: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
-	19, // 32: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
-	19, // 33: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
-	21, // 34: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
-	23, // 35: ecp.cluster.v1.Peer.ProposeMany:output_type -> ecp.cluster.v1.ProposeManyReply
-	25, // 36: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
-	27, // 37: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
-	29, // 38: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
-	21, // 39: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
-	19, // 40: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
-	19, // 41: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
-	9,  // 42: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
-	29, // [29:43] is the sub-list for method output_type
-	15, // [15:29] is the sub-list for method input_type
+	18, // 27: ecp.cluster.v1.Peer.Vote:input_type -> ecp.cluster.v1.VoteRequest
+	7,  // 28: ecp.cluster.v1.Peer.Stage:input_type -> ecp.cluster.v1.StageRequest
+	8,  // 29: ecp.cluster.v1.Peer.Fetch:input_type -> ecp.cluster.v1.FetchRequest
+	11, // 30: ecp.cluster.v1.Peer.Probe:output_type -> ecp.cluster.v1.NodeInfo
+	13, // 31: ecp.cluster.v1.Peer.Promise:output_type -> ecp.cluster.v1.PromiseReply
+	20, // 32: ecp.cluster.v1.Peer.Join:output_type -> ecp.cluster.v1.Outcome
+	20, // 33: ecp.cluster.v1.Peer.Remove:output_type -> ecp.cluster.v1.Outcome
+	20, // 34: ecp.cluster.v1.Peer.Transfer:output_type -> ecp.cluster.v1.Outcome
+	22, // 35: ecp.cluster.v1.Peer.Propose:output_type -> ecp.cluster.v1.ProposeReply
+	24, // 36: ecp.cluster.v1.Peer.ProposeMany:output_type -> ecp.cluster.v1.ProposeManyReply
+	26, // 37: ecp.cluster.v1.Peer.ReadIndex:output_type -> ecp.cluster.v1.ReadIndexReply
+	28, // 38: ecp.cluster.v1.Peer.Confirm:output_type -> ecp.cluster.v1.ConfirmReply
+	30, // 39: ecp.cluster.v1.Peer.Query:output_type -> ecp.cluster.v1.QueryReply
+	22, // 40: ecp.cluster.v1.Peer.Finalize:output_type -> ecp.cluster.v1.ProposeReply
+	20, // 41: ecp.cluster.v1.Peer.Drain:output_type -> ecp.cluster.v1.Outcome
+	20, // 42: ecp.cluster.v1.Peer.Vote:output_type -> ecp.cluster.v1.Outcome
+	20, // 43: ecp.cluster.v1.Peer.Stage:output_type -> ecp.cluster.v1.Outcome
+	9,  // 44: ecp.cluster.v1.Peer.Fetch:output_type -> ecp.cluster.v1.Chunk
+	30, // [30:45] is the sub-list for method output_type
+	15, // [15:30] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -2251,7 +2301,7 @@ func file_cluster_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_clusterpb_cluster_proto_rawDesc), len(file_cluster_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,6 +33,7 @@ const (
 	Peer_Query_FullMethodName       = "/ecp.cluster.v1.Peer/Query"
 	Peer_Finalize_FullMethodName    = "/ecp.cluster.v1.Peer/Finalize"
 	Peer_Drain_FullMethodName       = "/ecp.cluster.v1.Peer/Drain"
+	Peer_Vote_FullMethodName        = "/ecp.cluster.v1.Peer/Vote"
 	Peer_Stage_FullMethodName       = "/ecp.cluster.v1.Peer/Stage"
 	Peer_Fetch_FullMethodName       = "/ecp.cluster.v1.Peer/Fetch"
 )
@@ -62,6 +63,8 @@ type PeerClient interface {
 	Finalize(ctx context.Context, in *FinalizeRequest, opts ...grpc.CallOption) (*ProposeReply, error)
 	// Drain has the node hand its xDS streams over, or take them again.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*Outcome, error)
+	// Vote has the node give its vote up, or be ready for one again.
+	Vote(ctx context.Context, in *VoteRequest, opts ...grpc.CallOption) (*Outcome, error)
 	// Stage has the node take a backup over from another one; it answers when
 	// the backup is verified and on disk.
 	Stage(ctx context.Context, in *StageRequest, opts ...grpc.CallOption) (*Outcome, error)
@@ -197,6 +200,16 @@ func (c *peerClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *peerClient) Vote(ctx context.Context, in *VoteRequest, opts ...grpc.CallOption) (*Outcome, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Outcome)
+	err := c.cc.Invoke(ctx, Peer_Vote_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerClient) Stage(ctx context.Context, in *StageRequest, opts ...grpc.CallOption) (*Outcome, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Outcome)
@@ -251,6 +264,8 @@ type PeerServer interface {
 	Finalize(context.Context, *FinalizeRequest) (*ProposeReply, error)
 	// Drain has the node hand its xDS streams over, or take them again.
 	Drain(context.Context, *DrainRequest) (*Outcome, error)
+	// Vote has the node give its vote up, or be ready for one again.
+	Vote(context.Context, *VoteRequest) (*Outcome, error)
 	// Stage has the node take a backup over from another one; it answers when
 	// the backup is verified and on disk.
 	Stage(context.Context, *StageRequest) (*Outcome, error)
@@ -301,6 +316,9 @@ func (UnimplementedPeerServer) Finalize(context.Context, *FinalizeRequest) (*Pro
 }
 func (UnimplementedPeerServer) Drain(context.Context, *DrainRequest) (*Outcome, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedPeerServer) Vote(context.Context, *VoteRequest) (*Outcome, error) {
+	return nil, status.Error(codes.Unimplemented, "method Vote not implemented")
 }
 func (UnimplementedPeerServer) Stage(context.Context, *StageRequest) (*Outcome, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stage not implemented")
@@ -545,6 +563,24 @@ func _Peer_Drain_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Vote_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VoteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Vote(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Vote_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Vote(ctx, req.(*VoteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Peer_Stage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StageRequest)
 	if err := dec(in); err != nil {
@@ -628,6 +664,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Drain",
 			Handler:    _Peer_Drain_Handler,
+		},
+		{
+			MethodName: "Vote",
+			Handler:    _Peer_Vote_Handler,
 		},
 		{
 			MethodName: "Stage",

@@ -18,7 +18,7 @@ func (a *app) clusterCommand() *cobra.Command {
 	})
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Show the control plane's own nodes, move its leadership, drain or remove a node, refuse writes",
+		Short: "Show the control plane's own nodes, move its leadership, drain, demote or remove a node, refuse writes",
 		Example: `  ecpctl cluster
   ecpctl cluster transfer cp-1
   ecpctl cluster drain cp-2 --wait
@@ -40,6 +40,8 @@ func (a *app) clusterCommand() *cobra.Command {
 		a.clusterRemove(),
 		a.clusterDrain(),
 		a.clusterUndrain(),
+		a.clusterDemote(),
+		a.clusterPromote(),
 		a.clusterReadOnly(),
 		a.clusterFinalize(),
 	)

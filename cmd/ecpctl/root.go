@@ -20,9 +20,10 @@ type app struct {
 	out, err io.Writer
 
 	// Global flags.
-	server, tenant, token, output string
-	timeout                       time.Duration
-	strong                        bool
+	server, tenant, output string
+	token, tokenFile       string
+	timeout                time.Duration
+	strong                 bool
 
 	// started: the command line was understood.
 	started bool
@@ -62,6 +63,7 @@ func (a *app) addGlobalFlags(root *cobra.Command) {
 	flags.StringVar(&a.tenant, "tenant", cmp.Or(os.Getenv("ECP_TENANT"), client.DefaultTenant),
 		"tenant to work in (ECP_TENANT)")
 	flags.StringVar(&a.token, "token", "", "bearer token (ECP_TOKEN)")
+	flags.StringVar(&a.tokenFile, "token-file", "", "`FILE` with the bearer token (ECP_TOKEN_FILE)")
 	flags.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
 	flags.DurationVar(&a.timeout, "timeout", client.DefaultRetryFor, "how long to try until a node answers")
 	flags.BoolVar(&a.strong, "strong", false, "read with the confirmation of a quorum")
@@ -83,14 +85,37 @@ func (a *app) start() error {
 
 // client returns a client of the cluster that the flags name.
 func (a *app) client() (*client.Client, error) {
+	token, err := a.bearer()
+	if err != nil {
+		return nil, err
+	}
 	c, err := client.New(client.Options{
-		Servers: strings.Split(a.server, ","), Tenant: a.tenant, Token: cmp.Or(a.token, os.Getenv("ECP_TOKEN")),
+		Servers: strings.Split(a.server, ","), Tenant: a.tenant, Token: token,
 		Strong: a.strong, RetryFor: a.timeout, UserAgent: "ecpctl",
 	})
 	if err != nil {
 		return nil, misuse("--server: %w", err)
 	}
 	return c, nil
+}
+
+// bearer returns the token, "" for none: what flags say before the environment.
+func (a *app) bearer() (string, error) {
+	file := a.tokenFile
+	if a.token == "" && file == "" && os.Getenv("ECP_TOKEN") == "" {
+		file = os.Getenv("ECP_TOKEN_FILE")
+	}
+	if file == "" {
+		return cmp.Or(a.token, os.Getenv("ECP_TOKEN")), nil
+	}
+	if a.token != "" {
+		return "", misuse("give either --token or --token-file")
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", misuse("--token-file: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
 }
 
 // withClient is the usual shape of a verb: a client and the arguments.

@@ -25,7 +25,7 @@ type result struct {
 // ecpctl runs a command line against a server.
 func ecpctl(t *testing.T, server, stdin string, args ...string) *result {
 	t.Helper()
-	for _, name := range []string{"ECP_SERVER", "ECP_TENANT", "ECP_TOKEN", "JWT_SECRET", "JWT_SECRET_FILE"} {
+	for _, name := range []string{"ECP_SERVER", "ECP_TENANT", "ECP_TOKEN", "ECP_TOKEN_FILE", "JWT_SECRET", "JWT_SECRET_FILE"} {
 		if _, ok := os.LookupEnv(name); ok && server != "" {
 			t.Fatalf("%s is set", name)
 		}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ import (
 // lonely is a cluster of one: the real state machine, no network. Its proxies
 // are said to be where proxies has them.
 type lonely struct {
+	// demoted: cp-0 does not vote; loyal: it does, whatever it is told.
+	demoted, loyal atomic.Bool
+
 	mu      sync.Mutex
 	state   *fsm.State
 	proxies []*fsmpb.ProxySync
@@ -96,7 +100,7 @@ func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
 		},
 		Nodes: []*fsmpb.NodeReport{
 			{
-				Id: "cp-0", Address: "cp-0:7000", Voter: true, Leader: true, Healthy: true, Applied: 5, Streams: 2,
+				Id: "cp-0", Address: "cp-0:7000", Voter: !l.demoted.Load(), Leader: true, Healthy: true, Applied: 5, Streams: 2,
 				Build: "v1", XdsAddress: "cp-0:18000",
 			},
 			{Id: "cp-1", Address: "cp-1:7000", Zone: "b", Reason: "no heartbeat", XdsAddress: "cp-1:18000"},
@@ -105,6 +109,11 @@ func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
 }
 
 func (l *lonely) TransferLeadership(context.Context, string) error { return nil }
+
+func (l *lonely) SetVoting(_ context.Context, _ string, willing bool) error {
+	l.demoted.Store(!willing && !l.loyal.Load())
+	return nil
+}
 
 func (l *lonely) DrainNode(context.Context, string, bool, time.Duration) error { return nil }
 
@@ -408,6 +417,18 @@ func TestProxyDetailHasARowForEachType(t *testing.T) {
 	)
 }
 
+func TestDemote(t *testing.T) {
+	s, l := startAPI(t, "")
+	// cp-1 is silent and does not vote anyway.
+	ecpctl(t, s, "", "cluster", "demote", "cp-1", "--wait").exits(exitDone).prints("no node to demote")
+	ecpctl(t, s, "", "cluster", "demote", "cp-0", "cp-3").exits(exitFailed).complains("node_not_found", "cp-3")
+	ecpctl(t, s, "", "cluster", "promote", "cp-0").exits(exitDone).prints("node cp-0 may vote again")
+	ecpctl(t, s, "", "cluster", "demote", "cp-0", "cp-3", "--ignore-not-found", "--wait").exits(exitDone).prints("node cp-0 gives its vote up")
+	ecpctl(t, s, "", "cluster", "promote", "cp-0").exits(exitDone)
+	l.loyal.Store(true)
+	ecpctl(t, s, "", "cluster", "demote", "cp-0", "--wait=300ms").exits(exitWait).complains("cp-0 votes after 300ms", "one more node is missing")
+}
+
 func TestTokensOpenTheAPI(t *testing.T) {
 	const secret = "0123456789abcdef0123456789abcdef"
 	s, _ := startAPI(t, secret)
@@ -432,6 +453,13 @@ func TestTokensOpenTheAPI(t *testing.T) {
 	ecpctl(t, s, "", "--token", viewer, "get", "fleets").exits(exitDone)
 	ecpctl(t, s, "", "--token", viewer, "create", "fleet", "edge").exits(exitFailed).complains("forbidden")
 	ecpctl(t, s, "", "--token", viewer, "--tenant", "acme", "get", "fleets").exits(exitFailed).complains("forbidden")
+	kept := filepath.Join(t.TempDir(), "token")
+	if said := token("--role", "viewer", "--to", kept); said != "" {
+		t.Errorf("printed %s", said)
+	}
+	ecpctl(t, s, "", "--token-file", kept, "get", "fleets").exits(exitDone)
+	ecpctl(t, s, "", "--token-file", kept+"x", "get", "fleets").exits(exitUsage).complains("--token-file")
+	ecpctl(t, s, "", "--token-file", kept, "--token", admin, "get", "fleets").exits(exitUsage).complains("either --token or --token-file")
 	all := token("--role", "viewer", "--all-tenants")
 	ecpctl(t, s, "", "--token", all, "--tenant", "acme", "history").exits(exitDone).prints("alice")
 

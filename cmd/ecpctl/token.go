@@ -38,6 +38,7 @@ type grant struct {
 	ttl           time.Duration
 	allTenants    bool
 	secretFile    string
+	to            string
 }
 
 func (a *app) tokenCreate() *cobra.Command {
@@ -50,7 +51,8 @@ JWT_SECRET_FILE or JWT_SECRET. No node is asked.
 
 The token is for one tenant, --tenant. That of an admin is for all of them unless --tenant or ECP_TENANT is given.`,
 		Example: `  export ECP_TOKEN=$(JWT_SECRET=... ecpctl token create --subject alice --role admin --ttl 8h)
-  ecpctl --tenant acme token create --subject ci --role operator --secret-file /etc/ecp/jwt`,
+  ecpctl --tenant acme token create --subject ci --role operator --secret-file /etc/ecp/jwt
+  ecpctl token create --subject night --role viewer --to token && ecpctl --token-file token cluster`,
 		Args: noArguments,
 	}
 	flags := cmd.Flags()
@@ -59,6 +61,7 @@ The token is for one tenant, --tenant. That of an admin is for all of them unles
 	flags.DurationVar(&g.ttl, "ttl", time.Hour, "how long the token holds")
 	flags.BoolVar(&g.allTenants, "all-tenants", false, "for all tenants, whatever the role")
 	flags.StringVar(&g.secretFile, "secret-file", "", "`FILE` with the secret (JWT_SECRET_FILE; else JWT_SECRET)")
+	flags.StringVar(&g.to, "to", "", "`FILE` that the token is written to, for its owner alone, instead of printed")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		bound := cmd.Flags().Changed("tenant") || os.Getenv("ECP_TENANT") != ""
 		return a.createToken(g, bound)
@@ -96,6 +99,9 @@ func (a *app) createToken(g *grant, bound bool) error {
 	}).SignedString(secret)
 	if err != nil {
 		return fmt.Errorf("sign the token: %w", err)
+	}
+	if g.to != "" {
+		return os.WriteFile(g.to, []byte(token+"\n"), 0o600)
 	}
 	made := map[string]string{
 		"token": token, "subject": g.subject, "role": g.role, "tenant": tenant, "expires": instant(expires),
