@@ -53,10 +53,11 @@ help: ## List the targets
 run: build envoy ## Build and start a whole cluster on this machine
 	@exec bin/envoy-control-plane dev $(DEV_FLAGS)
 
+# Without gRPC's own trace pages, for which the linker keeps every method there is.
 .PHONY: build
 build: ## Build the binaries into bin
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ ./cmd/...
 
 .PHONY: envoy
 envoy: ## Fetch the pinned Envoy into .tools
@@ -140,7 +141,7 @@ deploy-check: $(HELM) $(KUBECTL_VALIDATE) $(KUBE_SCORE) $(ACTIONLINT) ## Check t
 # What takes whole clusters and minutes has the build tag deploy. Debian's
 # programs that are missing are installed, which takes root.
 .PHONY: deploy-test
-deploy-test: envoy $(VERSITYGW) ## Run the deployment for real: what make test has of it, and what takes longer
+deploy-test: envoy $(VERSITYGW) $(HELM) image-test ## Run the deployment for real: what make test has of it, and what takes longer
 	$(GO) test -count=1 -p 1 -timeout 60m -tags deploy $(TESTFLAGS) ./deploy ./deploy/monitoring ./deploy/nginx ./deploy/postgres ./deploy/scripts
 
 .PHONY: vulnerabilities
@@ -150,6 +151,11 @@ vulnerabilities: $(GOVULNCHECK) ## Look for known vulnerabilities in what is lin
 .PHONY: image
 image: ## Build the container image
 	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" -t envoy-control-plane:$(VERSION) .
+
+# Two minutes. As root, with Debian's buildah and podman, which it installs.
+.PHONY: image-test
+image-test: ## Build the image without a Docker engine, and run a cluster of it
+	@deploy/image/try.sh
 
 .PHONY: bench
 bench: ## Run the benchmarks of the packages: BENCH=pattern

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -20,6 +21,9 @@ var modules = []string{
 	"github.com/cncf/xds/go/xds/...",
 }
 
+// gone are the packages of xDS version 2, which no Envoy since 1.18 takes.
+var gone = regexp.MustCompile(`/v2(alpha[0-9]*)?(/|$)`)
+
 func main() {
 	out, err := exec.Command("go", append([]string{"list", "-f", "{{.ImportPath}} {{.Name}}"}, modules...)...).Output()
 	if err != nil {
@@ -29,7 +33,9 @@ func main() {
 	var paths []string
 	for line := range strings.Lines(string(out)) {
 		path, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		paths = append(paths, path)
+		if !gone.MatchString(path) {
+			paths = append(paths, path)
+		}
 	}
 	slices.Sort(paths)
 	var text bytes.Buffer
