@@ -56,7 +56,7 @@ func TestChartMemoryLimits(t *testing.T) {
 	for file, want := range map[string]string{"default": "1843MiB", "everything": "5529MiB"} {
 		all := render(t, "helm/cases/"+file+".yaml")
 		set, _ := nodes(t, all)
-		if got := environment(t, all, podName(set, 0))["GOMEMLIMIT"]; got != want {
+		if got := podEnvironment(t, all, podName(set, 0))["GOMEMLIMIT"]; got != want {
 			t.Errorf("%s: GOMEMLIMIT is %s, want %s", file, got, want)
 		}
 	}
@@ -218,7 +218,7 @@ func TestChartSecretsComeFromSecrets(t *testing.T) {
 func TestChartPostgres(t *testing.T) {
 	all := render(t, "helm/cases/everything.yaml")
 	set, _ := nodes(t, all)
-	env := environment(t, all, podName(set, 0))
+	env := podEnvironment(t, all, podName(set, 0))
 	for variable, service := range map[string]string{"DATABASE_URL": "envoy-control-postgresql", "DATABASE_READ_URL": "envoy-control-postgresql-read"} {
 		only[corev1.Service](t, all, "Service/"+service)
 		if want := "postgres://envoy_control@" + service + ".envoy-control.svc:5432/envoy_control?sslmode=disable"; env[variable] != want {

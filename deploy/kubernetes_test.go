@@ -77,7 +77,7 @@ func TestManifestsKeepTheirNames(t *testing.T) {
 func TestKubernetesNodesFitTheBinary(t *testing.T) {
 	forEachCase(t, func(t *testing.T, all objects) {
 		set, c := nodes(t, all)
-		env := environment(t, all, podName(set, 0))
+		env := podEnvironment(t, all, podName(set, 0))
 		delete(env, "SECRETS_KEY_FILE") // there is none here
 		if wrong := mistakes(t, c.Args, env); len(wrong) != 1 || !strings.Contains(wrong[0], "JWT_SECRET") {
 			t.Errorf("without JWT_SECRET serve finds wrong:\n%s", strings.Join(wrong, "\n"))
@@ -110,7 +110,7 @@ func TestKubernetesOrdinalsDecideWhoVotes(t *testing.T) {
 		}
 		for ordinal := range voters + 2 {
 			name := podName(set, ordinal)
-			env := environment(t, all, name)
+			env := podEnvironment(t, all, name)
 			for variable, want := range map[string]string{
 				"VOTER": "initial", "INITIAL_MEMBERS": strings.Join(members, ","), "BOOTSTRAP_EXPECT": strconv.Itoa(voters),
 				"NODE_ID": name, "ADVERTISE_ADDR": name + "." + domain, "JOIN": domain,
@@ -133,7 +133,7 @@ func TestKubernetesOrdinalsDecideWhoVotes(t *testing.T) {
 func TestKubernetesPortsAgree(t *testing.T) {
 	forEachCase(t, func(t *testing.T, all objects) {
 		set, c := nodes(t, all)
-		env := environment(t, all, podName(set, 0))
+		env := podEnvironment(t, all, podName(set, 0))
 		ports := map[string]int32{}
 		for _, p := range c.Ports {
 			ports[p.Name] = p.ContainerPort
@@ -230,7 +230,7 @@ func TestKubernetesLetsANodeDrain(t *testing.T) {
 			t.Fatal("load balancers get no time to hear that the pod goes")
 		}
 		pause := time.Duration(c.Lifecycle.PreStop.Sleep.Seconds) * time.Second
-		drain, err := time.ParseDuration(environment(t, all, podName(set, 0))["STOP_TIMEOUT"])
+		drain, err := time.ParseDuration(podEnvironment(t, all, podName(set, 0))["STOP_TIMEOUT"])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func TestKubernetesLetsANodeDrain(t *testing.T) {
 func TestKubernetesDataIsOnAVolume(t *testing.T) {
 	forEachCase(t, func(t *testing.T, all objects) {
 		set, c := nodes(t, all)
-		env := environment(t, all, podName(set, 0))
+		env := podEnvironment(t, all, podName(set, 0))
 		mount := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == env["DATA_DIR"] })
 		if mount < 0 || len(set.Spec.VolumeClaimTemplates) != 1 || set.Spec.VolumeClaimTemplates[0].Name != c.VolumeMounts[mount].Name {
 			t.Errorf("DATA_DIR is %q, mounted are %v", env["DATA_DIR"], c.VolumeMounts)

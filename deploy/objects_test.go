@@ -166,8 +166,8 @@ func containers(pod *corev1.PodTemplateSpec) []corev1.Container {
 	return slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
 }
 
-// environment is what the container of a node gets, but for the secret.
-func environment(t *testing.T, all objects, pod string) map[string]string {
+// podEnvironment is what the container of a node gets, but for the secret.
+func podEnvironment(t *testing.T, all objects, pod string) map[string]string {
 	t.Helper()
 	set, c := nodes(t, all)
 	env := map[string]string{}
