@@ -96,7 +96,7 @@ func (s *session) moveCursor(ctx context.Context, tx pgx.Tx, b *batch) error {
 		return err
 	}
 	if term != int64(s.term) {
-		return fmt.Errorf("%w: in term %d, this node leads in %d", errSuperseded, term, s.term)
+		return s.superseded(term)
 	}
 	return fmt.Errorf("the cursor is at %d", seq)
 }

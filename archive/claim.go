@@ -27,12 +27,48 @@ func (s *session) inTx(ctx context.Context, f func(pgx.Tx) error) error {
 }
 
 // claim makes this node's term the one that may move the cursor, and reads
-// where it is. The first one of an epoch makes its rows.
+// where it is. Who keeps it locked for long is of an older term, or a connection
+// of this node that it has lost, and is ended.
 func (s *session) claim(ctx context.Context, st *fsm.State) error {
 	if err := s.at(stepClaim); err != nil {
 		return err
 	}
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.tryClaim(ctx, st)
+	if waitedInVain(err) {
+		if err := s.overthrow(ctx); err != nil {
+			return err
+		}
+		err = s.tryClaim(ctx, st)
+	}
+	if err != nil {
+		return fmt.Errorf("claim the cursor: %w", err)
+	}
+	s.checked = time.Now()
+	return nil
+}
+
+// overthrow ends whoever holds the cursor, unless a later leader has claimed it.
+func (s *session) overthrow(ctx context.Context) error {
+	var term int64
+	err := s.conn.QueryRow(ctx, `SELECT term FROM archive_cursor WHERE cluster = $1 AND epoch = $2`, s.clusterID, s.epoch).Scan(&term)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil // the row is being made
+	case err != nil:
+		return fmt.Errorf("read the cursor's term: %w", err)
+	case term > int64(s.term):
+		return s.superseded(term)
+	}
+	return s.endHolder(ctx, "archive_cursor")
+}
+
+func (s *session) superseded(term int64) error {
+	return fmt.Errorf("%w: in term %d, this node leads in %d", errSuperseded, term, s.term)
+}
+
+// tryClaim claims the cursor. The first claim of an epoch makes its rows.
+func (s *session) tryClaim(ctx context.Context, st *fsm.State) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
 		made, err := s.makeEpoch(ctx, tx, st)
 		if err != nil {
 			return err
@@ -43,7 +79,7 @@ func (s *session) claim(ctx context.Context, st *fsm.State) error {
 			return err
 		}
 		if term > int64(s.term) {
-			return fmt.Errorf("%w: in term %d, this node leads in %d", errSuperseded, term, s.term)
+			return s.superseded(term)
 		}
 		if made {
 			if err := s.syncProxies(ctx, tx, st); err != nil {
@@ -54,11 +90,6 @@ func (s *session) claim(ctx context.Context, st *fsm.State) error {
 			WHERE cluster = $1 AND epoch = $2`, s.clusterID, s.epoch, int64(s.term), s.cfg.Node)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("claim the cursor: %w", err)
-	}
-	s.checked = time.Now()
-	return nil
 }
 
 func (s *session) lockCursor(ctx context.Context, tx pgx.Tx) (uint64, int64, error) {
@@ -129,7 +160,7 @@ func (s *session) reread(ctx context.Context) error {
 			return err
 		}
 		if term != int64(s.term) {
-			return fmt.Errorf("%w: in term %d, this node leads in %d", errSuperseded, term, s.term)
+			return s.superseded(term)
 		}
 		if seq != s.cursor {
 			s.log.Warn("archive: the cursor has moved, going on from there", "was", s.cursor, "is", seq)

@@ -48,6 +48,9 @@ func (s *session) digestSome(ctx context.Context) (more bool) {
 		more, err = d.oldest(ctx)
 		return err
 	})
+	if waitedInVain(err) { // the digest of a leader that vanished
+		err = errors.Join(err, s.endHolder(ctx, "archive_digests"))
+	}
 	if err != nil {
 		s.digestAt = time.Now().Add(digestAgain)
 		s.erred(err)

@@ -273,13 +273,16 @@ func TestAcknowledgementsAreRepeated(t *testing.T) {
 
 // proxy stands between the archive and Postgres, to break connections.
 type proxy struct {
-	t      *testing.T
-	target string
-	url    string
+	t   *testing.T
+	url string
+	// left is how many bytes still get to Postgres; negative: all.
+	left   atomic.Int64
+	closed chan struct{}
 
-	mu    sync.Mutex
-	conns []*net.TCPConn // of clients
-	ups   []*net.TCPConn // to Postgres
+	mu     sync.Mutex
+	target string
+	conns  []*net.TCPConn // of clients
+	ups    []*net.TCPConn // to Postgres
 }
 
 func newProxy(t *testing.T, dsn string) *proxy {
@@ -292,10 +295,11 @@ func newProxy(t *testing.T, dsn string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{t: t, target: u.Host}
+	p := &proxy{t: t, target: u.Host, closed: make(chan struct{})}
+	p.left.Store(-1)
 	u.Host = l.Addr().String()
 	p.url = u.String()
-	t.Cleanup(func() { _ = l.Close(); p.cut("request") })
+	t.Cleanup(func() { close(p.closed); _ = l.Close(); p.cut("request") })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -309,7 +313,10 @@ func newProxy(t *testing.T, dsn string) *proxy {
 }
 
 func (p *proxy) serve(c *net.TCPConn) {
-	up, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	up, err := net.Dial("tcp", target)
 	if err != nil {
 		_ = c.Close()
 		return
@@ -317,20 +324,31 @@ func (p *proxy) serve(c *net.TCPConn) {
 	p.mu.Lock()
 	p.conns, p.ups = append(p.conns, c), append(p.ups, up.(*net.TCPConn))
 	p.mu.Unlock()
-	go pipe(up, c)
-	go pipe(c, up)
+	go p.pipe(up, c, &p.left)
+	go p.pipe(c, up, nil)
 }
 
-func pipe(to, from net.Conn) {
+// pipe leads on what comes, while there is some left.
+func (p *proxy) pipe(to, from net.Conn, left *atomic.Int64) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
+		silent := false
+		if left != nil && left.Load() >= 0 {
+			silent = left.Add(-int64(n)) < 0
+		}
+		if silent { // neither end learns of it
+			n = max(0, n+int(left.Swap(0)))
+		}
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}
 		}
-		if err != nil {
+		if silent {
+			<-p.closed
+		}
+		if err != nil || silent {
 			return
 		}
 	}
