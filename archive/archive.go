@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -27,6 +28,8 @@ type Archive struct {
 	wake chan struct{}
 	// at is called before each step of a batch; tests end the writer there.
 	at func(step) error
+
+	quarantined atomic.Int64
 
 	mu    sync.Mutex
 	fault error         // why the writer does not write; nil when it does
@@ -113,6 +116,7 @@ func (a *Archive) lead(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	defer s.quarantined.Store(0)
 	defer s.close()
 	for ctx.Err() == nil {
 		more, err := s.turn(ctx)

@@ -2,13 +2,10 @@ package archive
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
@@ -50,9 +47,19 @@ func (s *session) collect(st *fsm.State) *batch {
 	return b
 }
 
-// write stores a batch and moves the cursor, both or neither. After an error
-// it is open which, and only the cursor in Postgres tells.
-func (s *session) write(ctx context.Context, b *batch) error {
+// halves splits a batch of more than one thing.
+func (b *batch) halves() (first, second *batch) {
+	n := len(b.events) / 2
+	first = &batch{st: b.st, from: b.from, to: b.gapTo, gapTo: b.gapTo, events: b.events[:n]}
+	if n > 0 {
+		first.to = b.events[n-1].Seq
+	}
+	return first, &batch{st: b.st, from: first.to, to: b.to, events: b.events[n:]}
+}
+
+// write stores a batch's rows and moves the cursor, both or neither. After an
+// error it is open which, and only the cursor in Postgres tells.
+func (s *session) write(ctx context.Context, b *batch, rows func(context.Context, pgx.Tx, *batch) error) error {
 	started := time.Now()
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := s.at(stepCursor); err != nil {
@@ -64,7 +71,7 @@ func (s *session) write(ctx context.Context, b *batch) error {
 		if err := s.at(stepRows); err != nil {
 			return err
 		}
-		if err := s.copyBatch(ctx, tx, b); err != nil {
+		if err := rows(ctx, tx, b); err != nil {
 			return err
 		}
 		return s.at(stepCommit)
@@ -103,11 +110,20 @@ func (s *session) moveCursor(ctx context.Context, tx pgx.Tx, b *batch) error {
 
 func (s *session) copyBatch(ctx context.Context, tx pgx.Tx, b *batch) error {
 	if b.gapTo != 0 {
-		if err := s.noteGap(ctx, tx, b); err != nil {
+		if err := s.noteGap(ctx, tx, b.from+1, b.gapTo); err != nil {
 			return err
 		}
 	}
-	r := s.rows(b.events)
+	if err := copyRows(ctx, tx, s.rows(b.events)); err != nil {
+		return err
+	}
+	if b.gapTo != 0 {
+		return s.syncProxies(ctx, tx, b.st)
+	}
+	return s.putProxies(ctx, tx, b)
+}
+
+func copyRows(ctx context.Context, tx pgx.Tx, r *rowSet) error {
 	for _, t := range []struct {
 		name    string
 		columns []string
@@ -125,10 +141,7 @@ func (s *session) copyBatch(ctx context.Context, tx pgx.Tx, b *batch) error {
 			return fmt.Errorf("copy to %s: %w", t.name, err)
 		}
 	}
-	if b.gapTo != 0 {
-		return s.syncProxies(ctx, tx, b.st)
-	}
-	return s.putProxies(ctx, tx, b)
+	return nil
 }
 
 func copying(rows []row) pgx.CopyFromSource {
@@ -136,18 +149,10 @@ func copying(rows []row) pgx.CopyFromSource {
 }
 
 // noteGap records events that no one can store any more.
-func (s *session) noteGap(ctx context.Context, tx pgx.Tx, b *batch) error {
-	s.log.Error("archive: events were gone before they could be stored",
-		"from_seq", b.from+1, "to_seq", b.gapTo, "epoch", s.epoch)
-	s.metrics.gaps.Add(float64(b.gapTo - b.from))
+func (s *session) noteGap(ctx context.Context, tx pgx.Tx, from, to uint64) error {
+	s.log.Error("archive: events were gone before they could be stored", "from_seq", from, "to_seq", to, "epoch", s.epoch)
+	s.metrics.gaps.Add(float64(to - from + 1))
 	_, err := tx.Exec(ctx, `INSERT INTO archive_gaps (cluster, epoch, from_seq, to_seq, node)
-		VALUES ($1, $2, $3, $4, $5)`, s.clusterID, s.epoch, int64(b.from+1), int64(b.gapTo), s.cfg.Node)
+		VALUES ($1, $2, $3, $4, $5)`, s.clusterID, s.epoch, int64(from), int64(to), s.cfg.Node)
 	return err
-}
-
-// unstorable reports whether Postgres refused the data itself: it is invalid
-// (class 22) or too deeply nested (class 54) for its types.
-func unstorable(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "54"))
 }

@@ -108,6 +108,7 @@ const digestedEvents = `
 SELECT seq, at, tenant, fleet, kind, data FROM fleet_events
 WHERE cluster = $1 AND epoch = $2 AND seq > $3 AND seq <= $4 AND at >= $5 AND kind IN (
     'proxy_connected', 'proxy_disconnected', 'proxy_rejected', 'proxy_deleted', 'proxy_collapsed', 'convergence_recorded')
+    AND NOT data ? 'quarantined'
 ORDER BY seq LIMIT $6`
 
 // page digests the events after a position that are of one day, as many as
@@ -188,10 +189,11 @@ func (d *digest) begin(ctx context.Context, parent *span) (pos position, whole b
 	return pos, false, d.turnDay(ctx, dayOf(pos.at))
 }
 
-// gap reports whether events between two sequences are missing.
+// gap reports whether events between two sequences are missing, or set aside.
 func (d *digest) gap(ctx context.Context, after, through uint64) (missing bool, err error) {
 	err = d.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM archive_gaps
-		WHERE cluster = $1 AND epoch = $2 AND to_seq > $3 AND from_seq <= $4)`,
+		WHERE cluster = $1 AND epoch = $2 AND to_seq > $3 AND from_seq <= $4)
+		OR EXISTS (SELECT FROM archive_quarantine WHERE cluster = $1 AND epoch = $2 AND seq > $3 AND seq <= $4)`,
 		d.span.clusterID, d.span.epoch, int64(after), int64(through)).Scan(&missing)
 	return missing, err
 }

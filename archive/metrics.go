@@ -49,6 +49,9 @@ func newMetrics(registry prometheus.Registerer, a *Archive) *metrics {
 		gauge("ecp_archive_outbox_bytes", "Size of the events that are not stored yet.", func() float64 {
 			return float64(a.cluster.State().OutboxBytes())
 		}),
+		gauge("ecp_archive_quarantined_events", "Events set aside because Postgres refuses them, while this node leads.", func() float64 {
+			return float64(a.Quarantined())
+		}),
 		gauge("ecp_archive_up", "0 while this node leads and cannot write to the archive.", func() float64 {
 			if a.Status().State == StateDown {
 				return 0

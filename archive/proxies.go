@@ -102,13 +102,31 @@ func (s *session) syncProxies(ctx context.Context, tx pgx.Tx, st *fsm.State) err
 	for p := range st.AllProxies() {
 		rows = append(rows, newProxyRow(p))
 		if len(rows) == proxiesAtOnce {
-			if err := s.upsertProxies(ctx, tx, st, rows); err != nil {
+			if err := s.upsertStorable(ctx, tx, st, rows); err != nil {
 				return err
 			}
 			rows = rows[:0]
 		}
 	}
-	return s.upsertProxies(ctx, tx, st, rows)
+	return s.upsertStorable(ctx, tx, st, rows)
+}
+
+// upsertStorable leaves out the proxies that Postgres refuses: there is no
+// event to set aside for them, and one must not hold up all others.
+func (s *session) upsertStorable(ctx context.Context, tx pgx.Tx, st *fsm.State, rows []proxyRow) error {
+	stored, err := attempt(ctx, tx, func(tx pgx.Tx) error { return s.upsertProxies(ctx, tx, st, rows) })
+	switch n := len(rows); {
+	case err != nil || stored:
+		return err
+	case n == 1:
+		s.log.Error("archive: Postgres refuses a proxy", "tenant", rows[0].Tenant, "proxy", rows[0].ID)
+		return nil
+	default:
+		if err := s.upsertStorable(ctx, tx, st, rows[:n/2]); err != nil {
+			return err
+		}
+		return s.upsertStorable(ctx, tx, st, rows[n/2:])
+	}
 }
 
 const upsertProxies = `

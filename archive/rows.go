@@ -38,12 +38,7 @@ type jsonOf func(typeURL string, body []byte) (json.RawMessage, error)
 func (s *session) rows(events []*fsmpb.Event) *rowSet {
 	r := &rowSet{events: make([]row, 0, len(events))}
 	for _, ev := range events {
-		r.events = append(r.events, func() []any {
-			return []any{
-				s.clusterID, s.epoch, int64(ev.Seq), clean(ev.Tenant), int64(ev.TenantSeq), int64(ev.Index),
-				timeOf(ev.At), clean(ev.Fleet), fsm.EventKind(ev), clean(ev.By), s.data(ev),
-			}
-		})
+		r.events = append(r.events, func() []any { return s.event(ev, s.data(ev)) })
 		switch d := ev.Data.(type) {
 		case *fsmpb.Event_RevisionCreated:
 			s.revision(r, ev, d.RevisionCreated)
@@ -54,6 +49,13 @@ func (s *session) rows(events []*fsmpb.Event) *rowSet {
 		}
 	}
 	return r
+}
+
+func (s *session) event(ev *fsmpb.Event, data json.RawMessage) []any {
+	return []any{
+		s.clusterID, s.epoch, int64(ev.Seq), clean(ev.Tenant), int64(ev.TenantSeq), int64(ev.Index),
+		timeOf(ev.At), clean(ev.Fleet), fsm.EventKind(ev), clean(ev.By), data,
+	}
 }
 
 func (s *session) revision(r *rowSet, ev *fsmpb.Event, d *fsmpb.RevisionCreated) {

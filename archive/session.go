@@ -45,11 +45,10 @@ type session struct {
 	cursor uint64
 	// acked is the last sequence that this session has acknowledged.
 	acked uint64
-	// plainly is set while what Postgres refuses of an event's JSON is left
-	// out, so that one event cannot hold up all others.
+	// plainly is set while an event is stored without its JSON.
 	plainly bool
 
-	checked, maintained, counted time.Time
+	checked, maintained, counted, quarantineCounted time.Time
 
 	// digested is the cursor up to which all is digested; digestAt is when that
 	// is next tried, digestMonth the last month that was.
@@ -154,7 +153,7 @@ func (s *session) turn(ctx context.Context) (more bool, err error) {
 	}
 	s.maintain(ctx, st)
 	s.countDefaults(ctx)
-	if err := s.check(ctx); err != nil {
+	if err := errors.Join(s.check(ctx), s.countQuarantined(ctx)); err != nil {
 		return false, err
 	}
 	b := s.collect(st)
@@ -167,21 +166,6 @@ func (s *session) turn(ctx context.Context) (more bool, err error) {
 		return b.full, err
 	}
 	return s.digestSome(ctx), nil
-}
-
-// store writes a batch. When Postgres cannot hold an event's JSON, the batch
-// is written once more without any.
-func (s *session) store(ctx context.Context, b *batch) error {
-	err := s.write(ctx, b)
-	if !unstorable(err) {
-		return err
-	}
-	s.log.Error("archive: events cannot be stored as JSON, storing them as text",
-		"from_seq", b.from+1, "to_seq", b.to, "error", err)
-	s.erred(err)
-	s.plainly = true
-	defer func() { s.plainly = false }()
-	return s.write(ctx, b)
 }
 
 // configure makes the cluster's settings this node's.

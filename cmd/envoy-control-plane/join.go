@@ -175,6 +175,9 @@ func (s *server) parts() []wire.Part {
 		if part.Degraded && part.Reason == "" {
 			part.Reason = fmt.Sprintf("%d events wait, the oldest for %s", status.LastSeq-status.ArchivedSeq, status.Lag.Round(time.Second))
 		}
+		if n := s.archive.Quarantined(); n > 0 && !part.Degraded {
+			part.Degraded, part.Reason = true, fmt.Sprintf("Postgres refuses %d events: they are set aside in archive_quarantine", n)
+		}
 		out = append(out, part)
 	}
 	return out

@@ -10,7 +10,7 @@ import (
 )
 
 // ArchivedOnce returns nil when every event that the node at url knows of is
-// in the database, each once and without a gap. The database must hold one
+// in the database, each once, without a gap, and none set aside. The database must hold one
 // cluster alone. An archive that is not drained yet is an error too.
 func ArchivedOnce(ctx context.Context, url, database string) error {
 	var status struct {
@@ -27,14 +27,15 @@ func ArchivedOnce(ctx context.Context, url, database string) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	var rows, distinct, last, gaps int64
-	err = conn.QueryRow(ctx, `SELECT count(*), count(DISTINCT seq), coalesce(max(seq), 0), (SELECT count(*) FROM archive_gaps) FROM fleet_events`).
-		Scan(&rows, &distinct, &last, &gaps)
+	var rows, distinct, last, gaps, aside int64
+	err = conn.QueryRow(ctx, `SELECT count(*), count(DISTINCT seq), coalesce(max(seq), 0),
+		(SELECT count(*) FROM archive_gaps), (SELECT count(*) FROM archive_quarantine) FROM fleet_events`).
+		Scan(&rows, &distinct, &last, &gaps, &aside)
 	if err != nil {
 		return err
 	}
-	if rows != distinct || rows != last || gaps > 0 {
-		return fmt.Errorf("%d rows, %d sequences, the last is %d, %d gaps", rows, distinct, last, gaps)
+	if rows != distinct || rows != last || gaps+aside > 0 {
+		return fmt.Errorf("%d rows, %d sequences, the last is %d, %d gaps, %d set aside", rows, distinct, last, gaps, aside)
 	}
 	if status.Archive.LastSeq != last || status.Archive.ArchivedSeq != last || last == 0 {
 		return fmt.Errorf("%d rows of %+v", rows, status.Archive)
