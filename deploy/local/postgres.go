@@ -28,6 +28,9 @@ type PostgresOptions struct {
 	Port int
 	// NoSync gives up durability for speed. For tests.
 	NoSync bool
+	// Follow is the URL of a server whose data Dir has a copy of: this one is
+	// its standby until Promote. Empty: a server of its own.
+	Follow string
 	// Settings of the server, in addition.
 	Settings map[string]string
 }
@@ -92,6 +95,11 @@ func runPostgres(ctx context.Context, bin, dir string, as *syscall.Credential, o
 	if err != nil {
 		return nil, err
 	}
+	if o.Follow != "" {
+		if err := beStandby(filepath.Join(dir, "data"), as); err != nil {
+			return nil, err
+		}
+	}
 	p := &Postgres{Dir: dir, Port: o.Port, temporary: o.Dir == ""}
 	if p.Port == 0 {
 		ports, err := FreePorts(1)
@@ -141,6 +149,9 @@ func postgresArgs(p *Postgres, o PostgresOptions) []string {
 		for _, name := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
 			set[name] = "off"
 		}
+	}
+	if o.Follow != "" {
+		set["primary_conninfo"] = o.Follow
 	}
 	for name, value := range o.Settings {
 		set[name] = value

@@ -56,6 +56,50 @@ func TestPostgresKeepsItsDataOverARestart(t *testing.T) {
 	}
 }
 
+func TestStandbyFollowsAndIsPromoted(t *testing.T) {
+	start := func(o local.PostgresOptions) *local.Postgres {
+		p, err := local.StartPostgres(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Kill(); _ = os.RemoveAll(p.Dir) })
+		return p
+	}
+	ctx, dir := t.Context(), t.TempDir()
+	primary := start(local.PostgresOptions{Dir: filepath.Join(dir, "one"), NoSync: true})
+	if err := local.CopyPostgres(ctx, primary, filepath.Join(dir, "two")); err == nil {
+		t.Fatal("a running server was copied")
+	}
+	if err := primary.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := local.CopyPostgres(ctx, primary, filepath.Join(dir, "two")); err != nil {
+		t.Fatal(err)
+	}
+	primary = start(local.PostgresOptions{Dir: filepath.Join(dir, "one"), Port: primary.Port, NoSync: true})
+	standby := start(local.PostgresOptions{Dir: filepath.Join(dir, "two"), Follow: primary.URL, NoSync: true})
+	if _, err := connect(t, primary.URL).Exec(ctx, "CREATE TABLE kept AS SELECT 7 AS n"); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, standby.URL)
+	n := 0
+	for end := time.Now().Add(15 * time.Second); n != 7; time.Sleep(20 * time.Millisecond) {
+		if err := conn.QueryRow(ctx, "SELECT n FROM kept").Scan(&n); err != nil && time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := conn.Exec(ctx, "INSERT INTO kept VALUES (8)"); err == nil {
+		t.Fatal("a standby was written to")
+	}
+	primary.Kill()
+	if err := standby.Promote(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(ctx, "INSERT INTO kept VALUES (8)"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPostgresEndsWithItsStarter(t *testing.T) {
 	if os.Getenv("ECP_TEST_STARTER") != "" {
 		p, err := local.StartPostgres(t.Context(), local.PostgresOptions{NoSync: true})
