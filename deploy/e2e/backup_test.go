@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/org/envoy-control-plane/api/client"
 	"github.com/org/envoy-control-plane/api/wire"
@@ -40,11 +43,14 @@ func TestBackupRestoreSeed(t *testing.T) {
 	eventually(t, 20*time.Second, "the change, made again", func() error { return routed(ports[0], "/", "after") })
 	c.archivedOnce() // what was undone, too
 
-	green := startSeeded(t, file, b.Cluster)
+	green := startSeeded(t, file, b.Cluster, c.database) // the same archive
 	var cluster struct{ ID, Epoch string }
 	if err := get(green.urls[0]+"/api/v1/cluster", &cluster); err != nil || cluster.ID == b.Cluster || cluster.Epoch == b.Epoch {
 		t.Errorf("%+v, %v", cluster, err)
 	}
+	eventually(t, 30*time.Second, "both are archived", func() error {
+		return archivedApart(t.Context(), c.database, cluster.ID, b.Cluster)
+	})
 	if err := envoy.Stop(t.Context()); err != nil { // its port is wanted
 		t.Fatal(err)
 	}
@@ -125,7 +131,7 @@ func TestScheduledBackups(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.ecpctl(0, "", "restore", file, "--dry-run")
-	green := startSeeded(t, file, now.ID)
+	green := startSeeded(t, file, now.ID, "")
 	for _, tenant := range []string{"one", "two", "three"} {
 		if err := get(green.urls[0]+"/api/v1/tenants/"+tenant, &wire.Tenant{}); err != nil {
 			t.Error(err)
@@ -146,10 +152,37 @@ func startS3(t *testing.T, dir string, port int) *local.S3 {
 
 // startSeeded starts three nodes that make a cluster of a backup, which the
 // last of them has.
-func startSeeded(t *testing.T, file, from string) *cluster {
+func startSeeded(t *testing.T, file, from, database string) *cluster {
 	t.Helper()
-	c := newCluster(t, 3, "")
+	c := newCluster(t, 3, database)
 	c.options[2].Args = append(c.options[2].Args, "--restore", file, "--from-cluster", from)
 	c.start()
 	return c
+}
+
+// archivedApart wants every history in a database whole, each event once, and
+// that of a cluster to name the one that it was seeded from.
+func archivedApart(ctx context.Context, database, cluster, parent string) error {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var named string
+	err = conn.QueryRow(ctx, "SELECT parent_cluster FROM archive_epochs WHERE cluster = $1 AND parent_epoch <> ''", cluster).Scan(&named)
+	if err != nil {
+		return err
+	}
+	if named != parent {
+		return fmt.Errorf("%s comes from %q, not from %s", cluster, named, parent)
+	}
+	var whole, broken int
+	err = conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE ok), count(*) FILTER (WHERE NOT ok) FROM (
+		SELECT count(*) = count(DISTINCT e.seq) AND min(e.seq) = first_seq AND max(e.seq) = c.seq AND count(*) = c.seq - first_seq + 1 AS ok
+		FROM fleet_events e JOIN archive_epochs USING (cluster, epoch) JOIN archive_cursor c USING (cluster, epoch)
+		GROUP BY cluster, epoch, first_seq, c.seq) h`).Scan(&whole, &broken)
+	if err == nil && (whole < 2 || broken > 0) {
+		err = fmt.Errorf("%d histories are whole, %d are not", whole, broken)
+	}
+	return err
 }
