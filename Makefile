@@ -30,7 +30,7 @@ KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-
 VERSITYGW        := .tools/versitygw/$(VERSITYGW_VERSION)/versitygw
 
 # What a run may change: make run DEV_FLAGS='--port-offset 1000',
-# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000 FAULTS=8h,
+# make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000 FAULTS=8h KILLS=1000,
 # make simulate SCHEDULES=20000.
 DEV_FLAGS ?=
 TESTFLAGS ?=
@@ -39,6 +39,7 @@ FUZZTIME  ?= 20s
 BENCH     ?= .
 MOVES     ?= 1000
 FAULTS    ?= 30m
+KILLS     ?= 100
 SCHEDULES ?= 1000
 
 # The lowest share of fsm's statements, in percent, that its own tests run.
@@ -84,13 +85,13 @@ test: envoys $(VERSITYGW) $(HELM) ## Run every test under the race detector
 simulate: ## Run SCHEDULES=1000 of faults on whole clusters in simulated time
 	CLUSTER_SIM_SCHEDULES=$(SCHEDULES) $(GO) test -count=1 -timeout 12h -run 'TestSimulation$$' ./cluster
 
-# Four minutes, and FAULTS. ECP_FAULTS_SEED=n repeats the schedule of a run
+# A quarter of an hour, and FAULTS. ECP_FAULTS_SEED=n repeats the schedule of a run
 # that has failed.
 .PHONY: soak
-soak: envoy ## Move routes 1,000 times under load, 20,000 simulated schedules, then faults under load for FAULTS=30m
+soak: envoy ## Move routes 1,000 times under load, 20,000 simulated schedules, then faults under load for FAULTS=30m, and KILLS=100 of the leader at work on the archive
 	ECP_SOAK_MOVES=$(MOVES) $(GO) test -count=1 -timeout 30m -run NoRequestFails -v ./deploy/e2e
 	@$(MAKE) --no-print-directory simulate SCHEDULES=20000
-	ECP_FAULTS_FOR=$(FAULTS) $(GO) test -count=1 -timeout 24h -run 'Faults|Elect' -v ./deploy/faults
+	ECP_FAULTS_FOR=$(FAULTS) ECP_FAULTS_KILLS=$(KILLS) $(GO) test -count=1 -timeout 24h -run 'Faults|Elect|Archive' -v ./deploy/faults
 
 # The coverage of fsm: a package's own tests alone count for it, generated code does not. Where fsm
 # was not among the packages there is nothing to check.

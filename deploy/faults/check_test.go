@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,7 +51,7 @@ func check(c *cluster, k keys, round int, h *history.Recorder) {
 	if err := history.Check(ops, name("history-%d.html")); err != nil {
 		c.t.Error(err)
 	}
-	if err := c.archived(ops, k); err != nil {
+	if err := c.archived(ops, k, states[0]); err != nil {
 		c.t.Error(err)
 	}
 	c.t.Logf("round %d: checked in %s", round, time.Since(began).Round(time.Millisecond))
@@ -162,8 +163,8 @@ func (s *state) writers() map[int][]uint64 {
 	return found
 }
 
-// archived holds all writes against Postgres.
-func (c *cluster) archived(ops []*history.Operation, k keys) error {
+// archived holds all writes, and the state that came of them, against Postgres.
+func (c *cluster) archived(ops []*history.Operation, k keys, s *state) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	err := within(patience, "the archive has each event once", func() error {
@@ -177,6 +178,7 @@ func (c *cluster) archived(ops []*history.Operation, k keys) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	errs := []error{s.isArchived(ctx, conn)}
 	times := map[int]int{}
 	for query, names := range map[string][]string{
 		`SELECT message FROM fleet_revisions WHERE fleet = ANY($1)`:          k.fleets,
@@ -194,7 +196,6 @@ func (c *cluster) archived(ops []*history.Operation, k keys) error {
 			times[writerOf(text)]++
 		}
 	}
-	var errs []error
 	for _, o := range ops {
 		if !o.Writes() {
 			continue
@@ -204,4 +205,29 @@ func (c *cluster) archived(ops []*history.Operation, k keys) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isArchived wants Postgres to have the revisions of a state, each once, and no
+// others.
+func (s *state) isArchived(ctx context.Context, conn *pgx.Conn) error {
+	for fleet, revisions := range s.revisions {
+		want := make([]string, 0, len(revisions))
+		for _, r := range revisions {
+			want = append(want, fmt.Sprint(r.Revision, " ", r.Message))
+		}
+		slices.Sort(want)
+		rows, err := conn.Query(ctx, "SELECT concat(revision, ' ', message) FROM fleet_revisions WHERE fleet = $1", fleet)
+		if err != nil {
+			return err
+		}
+		got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("postgres has other revisions of %s: %q, the state %q", fleet, got, want)
+		}
+	}
+	return nil
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +36,7 @@ type cluster struct {
 	database *database
 	trace    *trace
 	http     *client // for what the test itself asks
+	kills    int     // of leaders that were at work on the archive
 }
 
 func startCluster(t *testing.T, dir string, steps *trace) *cluster {
@@ -205,7 +206,12 @@ type database struct {
 	postgres *local.Postgres
 	gate     *gate
 	url      string // for the nodes
+	// generation counts the standbys that took over.
+	generation int
 }
+
+// maxConnections is what Postgres has to give.
+const maxConnections = 40
 
 func startDatabase(t *testing.T, dir string) *database {
 	t.Helper()
@@ -214,23 +220,23 @@ func startDatabase(t *testing.T, dir string) *database {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.stop)
-	u, err := url.Parse(d.postgres.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.gate, err = openGate(hubIP+":0", u.Host)
-	if err != nil {
+	var err error
+	if d.gate, err = openGate(hubIP+":0", d.host()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.gate.close)
-	d.url = strings.Replace(d.postgres.URL, u.Host, d.gate.address(), 1)
+	d.url = strings.Replace(d.postgres.URL, d.host(), d.gate.address(), 1)
 	return d
+}
+
+func (d *database) options() local.PostgresOptions {
+	return local.PostgresOptions{Dir: d.dir, NoSync: true, Settings: map[string]string{"max_connections": strconv.Itoa(maxConnections)}}
 }
 
 // start starts the server, again with the data that it had. Right after a
 // kill the old one's processes may still be there.
 func (d *database) start() error {
-	o := local.PostgresOptions{Dir: d.dir, NoSync: true}
+	o := d.options()
 	if d.postgres != nil {
 		o.Port = d.postgres.Port
 	}

@@ -6,6 +6,7 @@
 //
 //	ECP_FAULTS_SEED  repeats a schedule (not a run: Raft draws its own timeouts)
 //	ECP_FAULTS_FOR   how long, in whole rounds; default: one round. Tests of one fault take longer then, too
+//	ECP_FAULTS_KILLS how many leaders at work on the archive are killed at least, in whole rounds; default: one round
 //	ECP_FAULTS_ONLY  a pattern of faults' names, to look at some alone
 //	ECP_FAULTS_DIR   where logs, history and trace go; kept on failure
 //

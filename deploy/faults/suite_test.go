@@ -37,7 +37,15 @@ func TestFaults(t *testing.T) {
 		})
 	}
 	for round, end := 0, time.Now().Add(length); !t.Failed(); round++ {
-		run(c, users, seed, round)
+		run(c, users, round, func() {
+			archived := make(chan struct{})
+			go func() {
+				defer close(archived)
+				c.suffer(schedule(seed+1, round, only(t, databaseFaults())), false)
+			}()
+			c.suffer(schedule(seed, round, only(t, nodeFaults())), true)
+			<-archived
+		})
 		if time.Now().After(end) {
 			break
 		}
@@ -74,25 +82,20 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-// run is one round.
-func run(c *cluster, users []*client, seed uint64, round int) {
+// run is one round: load while there are faults, and a check.
+func run(c *cluster, users []*client, round int, faults func()) {
 	k := keysOfRound(round)
 	for _, fleet := range k.fleets {
 		c.putFleet(fleet)
 	}
 	ctx, cancel := context.WithCancel(c.t.Context())
 	defer cancel()
-	loaded, archived := make(chan struct{}), make(chan struct{})
+	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
 		load(ctx, k, users)
 	}()
-	go func() {
-		defer close(archived)
-		c.suffer(schedule(seed+1, round, only(c.t, databaseFaults())), false)
-	}()
-	c.suffer(schedule(seed, round, only(c.t, nodeFaults())), true)
-	<-archived
+	faults()
 	cancel()
 	<-loaded
 	if c.t.Failed() {
