@@ -70,7 +70,7 @@ func (s *session) storeAlone(ctx context.Context, b *batch, cause error) error {
 		return err
 	}
 	if err := s.probe(ctx, b.events[0]); err != nil {
-		return fmt.Errorf("the tables take no event at all: %w", err)
+		return fmt.Errorf("a probe in the place of event %d: %w", b.to, err)
 	}
 	err = s.write(ctx, b, func(ctx context.Context, tx pgx.Tx, b *batch) error {
 		return s.setAside(ctx, tx, b, reason)
