@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/org/envoy-control-plane/deploy/history"
+	"github.com/org/envoy-control-plane/deploy/load"
 )
 
 // The leader dies at every moment of its work on the archive, and Postgres has
@@ -29,13 +30,13 @@ func TestArchive(t *testing.T) {
 		}
 	}
 	t.Logf("seed %d, files in %s", seed, dir)
-	steps := newTrace()
+	steps := history.NewTrace()
 	t.Cleanup(func() { keep(t, steps, dir, seed) })
 	c := startCluster(t, dir, steps)
 	h := history.New()
-	users := make([]*client, clients)
+	users := make([]*load.Client, clients)
 	for i := range users {
-		users[i] = newClient(i, seed, c.urls, h, t.Errorf)
+		users[i] = load.New(load.Options{ID: i, Seed: seed, URLs: c.urls, History: h, Broken: t.Errorf})
 	}
 	for round := 0; c.kills < kills && !t.Failed(); round++ {
 		run(c, users, round, func() {
@@ -68,7 +69,7 @@ func (c *cluster) writerAt(m moment) (t *trap, i int, err error) {
 	}
 	for i := range c.nodes {
 		if c.net.ip(i) == host {
-			c.trace.note("%s is held at %s", nodeID(i), m)
+			c.trace.Note("%s is held at %s", nodeID(i), m)
 			return t, i, nil
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/deploy/history"
+	"github.com/org/envoy-control-plane/deploy/load"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
 
@@ -34,12 +35,12 @@ type cluster struct {
 	net      *network
 	nodes    [size]*local.Node
 	database *database
-	trace    *trace
-	http     *client // for what the test itself asks
-	kills    int     // of leaders that were at work on the archive
+	trace    *history.Trace
+	http     *load.Client // for what the test itself asks
+	kills    int          // of leaders that were at work on the archive
 }
 
-func startCluster(t *testing.T, dir string, steps *trace) *cluster {
+func startCluster(t *testing.T, dir string, steps *history.Trace) *cluster {
 	t.Helper()
 	network, err := newNetwork(size)
 	if err != nil {
@@ -47,7 +48,7 @@ func startCluster(t *testing.T, dir string, steps *trace) *cluster {
 	}
 	t.Cleanup(network.close)
 	c := &cluster{t: t, dir: dir, net: network, trace: steps}
-	c.http = newClient(-1, 0, c.urls, history.New(), t.Errorf)
+	c.http = load.New(load.Options{ID: -1, URLs: c.urls, History: history.New(), Broken: t.Errorf})
 	c.database = startDatabase(t, dir)
 	for i := range c.nodes {
 		if err := c.mount(i); err != nil {
@@ -159,15 +160,15 @@ func (c *cluster) steady() error {
 
 // asks returns what node i says of the cluster.
 func (c *cluster) asks(i int) (*wire.Cluster, error) {
-	a, err := c.http.send(context.Background(), "GET", c.url(i)+wire.Prefix+"/cluster", "", nil)
+	a, err := c.http.Send(context.Background(), "GET", c.url(i)+wire.Prefix+"/cluster", "", nil)
 	if err != nil {
 		return nil, err
 	}
-	if a.status != 200 {
-		return nil, fmt.Errorf("%d: %s", a.status, a.body)
+	if a.Status != 200 {
+		return nil, fmt.Errorf("%d: %s", a.Status, a.Body)
 	}
 	var said wire.Cluster
-	return &said, a.into(&said)
+	return &said, a.Into(&said)
 }
 
 // leader returns the node that leads, and waits for one.

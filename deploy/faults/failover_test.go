@@ -44,7 +44,7 @@ func failOver(c *cluster, _ int, hold time.Duration, _ *rand.Rand) error {
 	if err := standby.Promote(context.Background()); err != nil {
 		return err
 	}
-	c.trace.note("the cursor goes back from %d to %d", lost, d.cursor())
+	c.trace.Note("the cursor goes back from %d to %d", lost, d.cursor())
 	d.gate.turn(d.host())
 	if err := os.RemoveAll(old.Dir); err != nil {
 		return err

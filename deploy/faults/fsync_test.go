@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/org/envoy-control-plane/deploy/history"
+	"github.com/org/envoy-control-plane/deploy/load"
 )
 
 // What strace makes of a node's fsyncs. Bolt calls fdatasync, and fsync when
@@ -40,9 +41,9 @@ func brokenDisk(c *cluster, i int, hold time.Duration, _ *rand.Rand) error {
 		return err
 	}
 	err = within(patience, "it leaves Raft", func() error {
-		a, err := c.http.send(context.Background(), http.MethodGet, c.url(i)+"/ready", "", nil)
-		if err == nil && (a.status != http.StatusOK || !strings.Contains(string(a.body), "left Raft")) {
-			err = fmt.Errorf("%s says %d %s", nodeID(i), a.status, a.body)
+		a, err := c.http.Send(context.Background(), http.MethodGet, c.url(i)+"/ready", "", nil)
+		if err == nil && (a.Status != http.StatusOK || !strings.Contains(string(a.Body), "left Raft")) {
+			err = fmt.Errorf("%s says %d %s", nodeID(i), a.Status, a.Body)
 		}
 		return err
 	})
@@ -50,9 +51,9 @@ func brokenDisk(c *cluster, i int, hold time.Duration, _ *rand.Rand) error {
 		return errors.Join(err, s.end())
 	}
 	time.Sleep(hold)
-	a, err := c.http.send(context.Background(), http.MethodGet, c.url(i)+tenantPath+"/fleets", "", nil)
-	if err == nil && a.status != http.StatusOK {
-		err = fmt.Errorf("a local read on a broken disk: %d %s", a.status, a.body)
+	a, err := c.http.Send(context.Background(), http.MethodGet, c.url(i)+load.TenantPath+"/fleets", "", nil)
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("a local read on a broken disk: %d %s", a.Status, a.Body)
 	}
 	return errors.Join(err, s.end(), c.end(i), c.startAll())
 }
@@ -61,7 +62,7 @@ func brokenDisk(c *cluster, i int, hold time.Duration, _ *rand.Rand) error {
 // elected.
 func TestSlowFollowersElectNobody(t *testing.T) {
 	seed, soak, dir := settings(t)
-	steps := newTrace()
+	steps := history.NewTrace()
 	t.Cleanup(func() { keep(t, steps, dir, seed) })
 	c := startCluster(t, dir, steps)
 	length := 20 * time.Second
@@ -73,19 +74,19 @@ func TestSlowFollowersElectNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := history.New()
-	users := make([]*client, clients)
+	users := make([]*load.Client, clients)
 	for i := range users {
-		users[i] = newClient(i, seed, c.urls, h, t.Errorf)
+		users[i] = load.New(load.Options{ID: i, Seed: seed, URLs: c.urls, History: h, Broken: t.Errorf})
 	}
-	k := keysOfRound(0)
-	for _, fleet := range k.fleets {
+	k := load.KeysOfRound(0)
+	for _, fleet := range k.Fleets {
 		c.putFleet(fleet)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		load(ctx, k, users)
+		load.Run(ctx, k, users)
 	}()
 	err = c.syncsSlowly(length, (leader+1)%size, (leader+2)%size)
 	cancel()
@@ -129,7 +130,7 @@ func (c *cluster) syncsSlowly(length time.Duration, nodes ...int) error {
 		if after.Term == before.Term {
 			return nil
 		}
-		c.trace.note("slow fsyncs: term %d became %d", before.Term, after.Term)
+		c.trace.Note("slow fsyncs: term %d became %d", before.Term, after.Term)
 		if chance == chances {
 			return fmt.Errorf("slow fsyncs on %v, which do not lead: from term %d to %d, and so %d times", nodes, before.Term, after.Term, chances)
 		}

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/deploy/history"
+	"github.com/org/envoy-control-plane/deploy/load"
 )
 
 // fillDisk leaves a node no block of its disk for a while.
@@ -42,7 +44,7 @@ func fillAll(c *cluster, _ int, hold time.Duration, _ *rand.Rand) error {
 // Fifty elections while no node has room for anything.
 func TestElectionsOnFullDisks(t *testing.T) {
 	_, _, dir := settings(t)
-	steps := newTrace()
+	steps := history.NewTrace()
 	t.Cleanup(func() { keep(t, steps, dir, 0) })
 	c := startCluster(t, dir, steps)
 	if err := c.fillAll(); err != nil {
@@ -165,14 +167,14 @@ func (c *cluster) bulk(i int) (wire.Code, error) {
 	}
 	body := []byte(`{"endpoints": [{"lb_endpoints": [` + strings.Join(all, ",") + `]}]}`)
 	key := fmt.Sprint("bulk-", time.Now().UnixNano())
-	a, err := c.http.send(context.Background(), http.MethodPut, c.url(i)+tenantPath+"/endpoints/"+key, key, body)
+	a, err := c.http.Send(context.Background(), http.MethodPut, c.url(i)+load.TenantPath+"/endpoints/"+key, key, body)
 	if err != nil {
 		return "", err
 	}
-	if a.status/100 == 2 {
+	if a.Status/100 == 2 {
 		return "", nil
 	}
-	return a.code(), nil
+	return a.Code(), nil
 }
 
 // elect has node i take over.
@@ -181,17 +183,17 @@ func (c *cluster) elect(i int) error {
 	if err != nil {
 		return err
 	}
-	a, err := c.http.send(context.Background(), http.MethodPost, c.url(i)+wire.Prefix+"/cluster/leader", fmt.Sprint("elect-", time.Now().UnixNano()), body)
-	if err == nil && a.status/100 != 2 {
-		err = fmt.Errorf("%d: %s", a.status, a.body)
+	a, err := c.http.Send(context.Background(), http.MethodPost, c.url(i)+wire.Prefix+"/cluster/leader", fmt.Sprint("elect-", time.Now().UnixNano()), body)
+	if err == nil && a.Status/100 != 2 {
+		err = fmt.Errorf("%d: %s", a.Status, a.Body)
 	}
 	return err
 }
 
 func (c *cluster) readsStrongly(i int) error {
-	a, err := c.http.send(context.Background(), http.MethodGet, c.url(i)+tenantPath+"/fleets?consistency=strong", "", nil)
-	if err == nil && a.status != http.StatusOK {
-		err = fmt.Errorf("%s: %d: %s", nodeID(i), a.status, a.body)
+	a, err := c.http.Send(context.Background(), http.MethodGet, c.url(i)+load.TenantPath+"/fleets?consistency=strong", "", nil)
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("%s: %d: %s", nodeID(i), a.Status, a.Body)
 	}
 	return err
 }

@@ -94,7 +94,7 @@ func readdress(c *cluster, i int, hold time.Duration, r *rand.Rand) error {
 	if err := c.net.move(i, fmt.Sprint(subnet, 10+10*i+r.IntN(10))); err != nil {
 		return err
 	}
-	c.trace.note("%s is now at %s", nodeID(i), c.net.ip(i))
+	c.trace.Note("%s is now at %s", nodeID(i), c.net.ip(i))
 	time.Sleep(hold / 4)
 	return c.startAll()
 }

@@ -2,10 +2,7 @@ package faults
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +12,7 @@ import (
 	"time"
 
 	"github.com/org/envoy-control-plane/deploy/history"
+	"github.com/org/envoy-control-plane/deploy/load"
 )
 
 // clients is how many there are at once.
@@ -25,16 +23,16 @@ const clients = 8
 func TestFaults(t *testing.T) {
 	seed, length, dir := settings(t)
 	t.Logf("seed %d, files in %s", seed, dir)
-	steps := newTrace()
+	steps := history.NewTrace()
 	t.Cleanup(func() { keep(t, steps, dir, seed) }) // after everything has been stopped
 	c := startCluster(t, dir, steps)
 	h := history.New()
-	users := make([]*client, clients)
+	users := make([]*load.Client, clients)
 	for i := range users {
-		users[i] = newClient(i, seed, c.urls, h, func(format string, args ...any) {
+		users[i] = load.New(load.Options{ID: i, Seed: seed, URLs: c.urls, History: h, Broken: func(format string, args ...any) {
 			t.Errorf(format, args...)
-			c.trace.note(format, args...)
-		})
+			c.trace.Note(format, args...)
+		}})
 	}
 	for round, end := 0, time.Now().Add(length); !t.Failed(); round++ {
 		run(c, users, round, func() {
@@ -83,9 +81,9 @@ func folder(t *testing.T) string {
 }
 
 // run is one round: load while there are faults, and a check.
-func run(c *cluster, users []*client, round int, faults func()) {
-	k := keysOfRound(round)
-	for _, fleet := range k.fleets {
+func run(c *cluster, users []*load.Client, round int, faults func()) {
+	k := load.KeysOfRound(round)
+	for _, fleet := range k.Fleets {
 		c.putFleet(fleet)
 	}
 	ctx, cancel := context.WithCancel(c.t.Context())
@@ -93,7 +91,7 @@ func run(c *cluster, users []*client, round int, faults func()) {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		load(ctx, k, users)
+		load.Run(ctx, k, users)
 	}()
 	faults()
 	cancel()
@@ -101,7 +99,7 @@ func run(c *cluster, users []*client, round int, faults func()) {
 	if c.t.Failed() {
 		return
 	}
-	check(c, k, round, users[0].history)
+	check(c, k, round, users[0].History)
 }
 
 // only returns the faults whose name the environment asks for.
@@ -113,19 +111,8 @@ func only(t *testing.T, faults []fault) []fault {
 	return slices.DeleteFunc(faults, func(f fault) bool { return err != nil || !names.MatchString(f.name) })
 }
 
-// putFleet makes a fleet that forgets no revision.
 func (c *cluster) putFleet(name string) {
-	body, err := json.Marshal(map[string]any{"settings": map[string]any{"revision_history_limit": 10_000}})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	err = within(patience, "make a fleet", func() error {
-		a, err := c.http.send(context.Background(), http.MethodPut, c.url(0)+tenantPath+"/fleets/"+name, "put "+name, body)
-		if err == nil && a.status/100 != 2 {
-			err = fmt.Errorf("%d: %s", a.status, a.body)
-		}
-		return err
-	})
+	err := within(patience, "make a fleet", func() error { return c.http.PutFleet(context.Background(), c.url(0), name) })
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -146,12 +133,12 @@ func (c *cluster) suffer(steps []step, nodes bool) {
 				return
 			}
 		}
-		c.trace.note("%s: begins at %d", s, target)
+		c.trace.Note("%s: begins at %d", s, target)
 		err := s.fault.do(c, target, s.hold, rand.New(rand.NewPCG(s.salt, 0)))
-		c.trace.note("%s: has ended", s)
+		c.trace.Note("%s: has ended", s)
 		if err == nil && nodes {
 			err = c.steady()
-			c.trace.note("the cluster is whole")
+			c.trace.Note("the cluster is whole")
 		}
 		if err != nil {
 			c.t.Errorf("%s (node %d): %v", s, target, err)
@@ -162,8 +149,8 @@ func (c *cluster) suffer(steps []step, nodes bool) {
 }
 
 // keep leaves everything there when the test has failed, and says where.
-func keep(t *testing.T, steps *trace, dir string, seed uint64) {
-	if err := steps.save(filepath.Join(dir, "trace.log")); err != nil {
+func keep(t *testing.T, steps *history.Trace, dir string, seed uint64) {
+	if err := steps.Save(filepath.Join(dir, "trace.log")); err != nil {
 		t.Error(err)
 	}
 	switch {

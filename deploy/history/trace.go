@@ -1,4 +1,4 @@
-package faults
+package history
 
 import (
 	"bytes"
@@ -8,17 +8,18 @@ import (
 	"time"
 )
 
-// trace is what was done to the cluster, and when.
-type trace struct {
+// Trace is what was done to the cluster, and when.
+type Trace struct {
 	began time.Time
 	mu    sync.Mutex
 	lines bytes.Buffer
 }
 
-func newTrace() *trace { return &trace{began: time.Now()} }
+// NewTrace makes a Trace whose time begins now.
+func NewTrace() *Trace { return &Trace{began: time.Now()} }
 
-// note adds a line.
-func (t *trace) note(format string, args ...any) {
+// Note adds a line.
+func (t *Trace) Note(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -26,7 +27,8 @@ func (t *trace) note(format string, args ...any) {
 	fmt.Fprintf(&t.lines, format+"\n", args...)
 }
 
-func (t *trace) save(path string) error {
+// Save writes it to a file.
+func (t *Trace) Save(path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return os.WriteFile(path, t.lines.Bytes(), 0o644)
