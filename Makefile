@@ -143,7 +143,7 @@ deploy-check: $(HELM) $(KUBECTL_VALIDATE) $(KUBE_SCORE) $(ACTIONLINT) ## Check t
 # programs that are missing are installed, which takes root.
 .PHONY: deploy-test
 deploy-test: envoy $(VERSITYGW) $(HELM) image-test ## Run the deployment for real: what make test has of it, and what takes longer
-	$(GO) test -count=1 -p 1 -timeout 60m -tags deploy $(TESTFLAGS) ./deploy ./deploy/monitoring ./deploy/nginx ./deploy/postgres ./deploy/scripts
+	$(GO) test -count=1 -p 1 -timeout 60m -tags deploy $(TESTFLAGS) ./deploy ./deploy/monitoring ./deploy/nginx ./deploy/postgres ./deploy/scripts ./deploy/statefulset
 
 .PHONY: vulnerabilities
 vulnerabilities: $(GOVULNCHECK) ## Look for known vulnerabilities in what is linked; asks the Go vulnerability database

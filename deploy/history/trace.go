@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,6 +26,13 @@ func (t *Trace) Note(format string, args ...any) {
 	now := time.Now()
 	fmt.Fprintf(&t.lines, "%8.3f %s ", now.Sub(t.began).Seconds(), now.UTC().Format("15:04:05.000"))
 	fmt.Fprintf(&t.lines, format+"\n", args...)
+}
+
+// Lines returns what was noted so far.
+func (t *Trace) Lines() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Split(strings.TrimSuffix(t.lines.String(), "\n"), "\n")
 }
 
 // Save writes it to a file.

@@ -1,0 +1,159 @@
+package statefulset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+
+	"github.com/org/envoy-control-plane/api/wire"
+	"github.com/org/envoy-control-plane/deploy/history"
+	"github.com/org/envoy-control-plane/deploy/load"
+	"github.com/org/envoy-control-plane/deploy/local"
+)
+
+// whole returns nil when every pod sees the same leader, and all pods healthy.
+func (w *world) whole() error {
+	leader, pods := "", w.set.all()
+	for _, p := range pods {
+		said, err := w.asks(p)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if said.Leader == "" || leader != "" && said.Leader != leader {
+			return fmt.Errorf("%s follows %q, others %q", p.name, said.Leader, leader)
+		}
+		leader = said.Leader
+		for _, other := range pods {
+			i := slices.IndexFunc(said.Nodes, func(n wire.Node) bool { return n.ID == other.name })
+			if i < 0 || !said.Nodes[i].Healthy {
+				return fmt.Errorf("%s sees %s as in %+v", p.name, other.name, said.Nodes)
+			}
+		}
+	}
+	return nil
+}
+
+// asks returns what a pod's node says of the cluster.
+func (w *world) asks(p *pod) (*wire.Cluster, error) {
+	a, err := w.own.Send(context.Background(), http.MethodGet, w.set.url(p)+wire.Prefix+"/cluster", "", nil)
+	if err != nil {
+		return nil, err
+	}
+	if a.Status != http.StatusOK {
+		return nil, fmt.Errorf("%d: %s", a.Status, a.Body)
+	}
+	var said wire.Cluster
+	return &said, a.Into(&said)
+}
+
+// voters are the nodes that vote.
+func (w *world) voters() (names []string) {
+	w.t.Helper()
+	said, err := w.asks(w.leader())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, n := range said.Nodes {
+		if n.Role == wire.RoleVoter {
+			names = append(names, n.ID)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// leader returns the pod whose node leads.
+func (w *world) leader() (leader *pod) {
+	w.t.Helper()
+	local.Eventually(w.t, patience, "somebody leads", func() error {
+		for _, p := range w.set.all() {
+			if said, err := w.asks(p); err == nil && said.Leader == p.name {
+				leader = p
+				return nil
+			}
+		}
+		return errors.New("nobody does")
+	})
+	return leader
+}
+
+// check is what must hold when the cluster is whole and nobody writes: all
+// nodes have one state, it has what was acknowledged, and the history is
+// linearizable.
+func (w *world) check(k load.Keys) []*history.Operation {
+	w.t.Helper()
+	ctx := context.Background()
+	index, err := w.own.Mark(ctx)
+	if err != nil {
+		w.t.Fatal("a last write:", err)
+	}
+	ops := w.history.Take()
+	var first *load.State
+	for i, p := range w.set.all() {
+		state, err := w.own.State(ctx, w.set.url(p), k, index)
+		if err != nil {
+			w.t.Fatalf("the state of %s: %v", p.name, err)
+		}
+		if first == nil {
+			first = state
+		}
+		if string(state.Raw) != string(first.Raw) {
+			w.t.Errorf("the state of %s is another one at index %d:\n%s\n%s", p.name, index, first.Raw, state.Raw)
+		}
+		w.own.As(writers+i, w.set.url(p), w.history).LastWords(ctx, k, index)
+	}
+	if err := history.Present(ops, first.Writers()); err != nil {
+		w.t.Error(err)
+	}
+	name := filepath.Join(w.set.dir, fmt.Sprint("history-", w.round))
+	all := append(slices.Clone(ops), w.history.Take()...)
+	if err := errors.Join(history.Save(name+".jsonl", all), history.Check(all, name+".html")); err != nil {
+		w.t.Error(err)
+	}
+	return ops
+}
+
+// counts are what must not rise, and what must.
+type counts struct{ requests, failed, resent, older, ends int64 }
+
+func (w *world) counts() counts {
+	return counts{
+		w.traffic.sent.Load(), w.traffic.failed.Load(), w.swarm.resent.Load(), w.swarm.older.Load(), w.swarm.ends(),
+	}
+}
+
+func (w *world) judge(before, after counts, ops []*history.Operation, majority bool) {
+	w.t.Helper()
+	w.set.mu.Lock()
+	defer w.set.mu.Unlock()
+	for _, fault := range w.set.faults {
+		w.t.Errorf("the driver: %s", fault)
+	}
+	for _, restart := range w.set.restarts {
+		w.t.Errorf("restarted: %s", restart)
+	}
+	w.set.faults, w.set.restarts = nil, nil
+	if after.failed > before.failed || after.requests == before.requests {
+		w.t.Errorf("%d of %d requests through Envoy failed: %q", after.failed-before.failed, after.requests-before.requests, w.traffic.failures)
+	}
+	if after.older > before.older {
+		w.t.Errorf("proxies were sent %d resources older than what they had", after.older-before.older)
+	}
+	if !majority {
+		return
+	}
+	if after.resent > before.resent {
+		w.t.Errorf("proxies were sent %d resources that they had", after.resent-before.resent)
+	}
+	for _, o := range ops {
+		if o.End == history.Nothing || o.End == history.Unknown {
+			w.t.Errorf("a request to the API failed: %+v", *o)
+		}
+	}
+	if len(ops) == 0 {
+		w.t.Error("nothing was written")
+	}
+}
