@@ -248,6 +248,13 @@ func (m *watermark) set(index uint64) {
 	m.moved = make(chan struct{})
 }
 
+// passed reports whether they have been brought up to an index.
+func (m *watermark) passed(index uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.index >= index
+}
+
 // reach waits until views and groups have been brought up to an index.
 func (m *watermark) reach(ctx context.Context, index uint64) error {
 	for {

@@ -93,6 +93,7 @@ func (s *Server) begin(rpc grpc.ServerStream, p protocol, only string, r *reques
 // be admitted.
 func (st *stream) read(in *inbox, admitted func()) error {
 	for first := true; ; first = false {
+		st.catchUp(in.request.initial)
 		now := time.Now()
 		err := st.handle(in.request, now)
 		in.done()

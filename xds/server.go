@@ -45,6 +45,8 @@ type Server struct {
 	// stale is the log index of a state that is served without knowing
 	// whether there are later ones; 0 when that is known.
 	stale atomic.Uint64
+	// vain is the log index that a stream has waited for in vain; 0: none has.
+	vain atomic.Uint64
 
 	mu   sync.Mutex
 	open map[uint64]*stream
