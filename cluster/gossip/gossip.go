@@ -2,11 +2,9 @@ package gossip
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -107,30 +105,6 @@ func (g *Gossip) transport(conf *memberlist.Config) error {
 	}
 	conf.Transport = g.cfg.WrapTransport(t)
 	return nil
-}
-
-// lookupSelf finds the IP of the advertised name. A pod may start before its
-// name is in the DNS.
-func (g *Gossip) lookupSelf(ctx context.Context) (string, error) {
-	for attempt := 0; ; attempt++ {
-		addrs, err := net.DefaultResolver.LookupIPAddr(ctx, g.cfg.Advertise)
-		if err == nil && len(addrs) > 0 {
-			for _, a := range addrs {
-				if a.IP.To4() != nil {
-					return a.IP.String(), nil
-				}
-			}
-			return addrs[0].IP.String(), nil
-		}
-		if attempt%20 == 0 {
-			g.cfg.Log.Warn("cannot look up the advertised name, trying again", "name", g.cfg.Advertise, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return "", fmt.Errorf("look up %s: %w", g.cfg.Advertise, errors.Join(err, ctx.Err()))
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
 }
 
 // Run joins and keeps telling until ctx ends. Close ends what Start began.
