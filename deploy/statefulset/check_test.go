@@ -7,6 +7,10 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/deploy/history"
@@ -14,7 +18,8 @@ import (
 	"github.com/org/envoy-control-plane/deploy/local"
 )
 
-// whole returns nil when every pod sees the same leader, and all pods healthy.
+// whole returns nil when every pod sees the same leader, all pods healthy, and
+// those alone by gossip.
 func (w *world) whole() error {
 	leader, pods := "", w.set.all()
 	for _, p := range pods {
@@ -26,6 +31,12 @@ func (w *world) whole() error {
 			return fmt.Errorf("%s follows %q, others %q", p.name, said.Leader, leader)
 		}
 		leader = said.Leader
+		if err := rightVoters(p, said); err != nil {
+			return err
+		}
+		if alive, err := w.gossips(p); err != nil || alive != len(pods) {
+			return fmt.Errorf("%s has %d members by gossip of %d: %w", p.name, alive, len(pods), err)
+		}
 		for _, other := range pods {
 			i := slices.IndexFunc(said.Nodes, func(n wire.Node) bool { return n.ID == other.name })
 			if i < 0 || !said.Nodes[i].Healthy {
@@ -34,6 +45,21 @@ func (w *world) whole() error {
 		}
 	}
 	return nil
+}
+
+// gossips returns how many nodes a pod's node believes to be alive.
+func (w *world) gossips(p *pod) (alive int, err error) {
+	port, err := p.port(intstr.FromString("metrics"))
+	if err != nil {
+		return 0, err
+	}
+	a, err := w.own.Send(context.Background(), http.MethodGet, "http://"+p.ip+":"+port+"/metrics", "", nil)
+	if err != nil {
+		return 0, err
+	}
+	_, value, _ := strings.Cut(string(a.Body), "\necp_cluster_gossip_members ")
+	value, _, _ = strings.Cut(value, "\n")
+	return strconv.Atoi(value)
 }
 
 // asks returns what a pod's node says of the cluster.
@@ -49,20 +75,23 @@ func (w *world) asks(p *pod) (*wire.Cluster, error) {
 	return &said, a.Into(&said)
 }
 
-// voters are the nodes that vote.
-func (w *world) voters() (names []string) {
-	w.t.Helper()
-	said, err := w.asks(w.leader())
-	if err != nil {
-		w.t.Fatal(err)
+// rightVoters returns nil when those nodes vote that the settings of a pod name,
+// where they name any.
+func rightVoters(p *pod, said *wire.Cluster) error {
+	if p.env["VOTER"] != "initial" {
+		return nil
 	}
+	var voters []string
 	for _, n := range said.Nodes {
 		if n.Role == wire.RoleVoter {
-			names = append(names, n.ID)
+			voters = append(voters, n.ID)
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.Sort(voters)
+	if got := strings.Join(voters, ","); got != p.env["INITIAL_MEMBERS"] {
+		return fmt.Errorf("%s says that %s vote", p.name, got)
+	}
+	return nil
 }
 
 // leader returns the pod whose node leads.
