@@ -19,11 +19,11 @@ func TestProxyThatIsAhead(t *testing.T) {
 	have := first.accept("cluster a").versions
 
 	behind := newFixture(t)
-	behind.become(old, true)
+	behind.become(old, false) // its log gets no entries of its own
 	c := behind.connect(adsDelta)
 	c.resume(fsm.TypeCluster, have)
 	c.quiet()
-	behind.become(f.current(), true)
+	behind.become(f.current(), false)
 	c.quiet()
 }
 

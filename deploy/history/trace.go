@@ -39,5 +39,5 @@ func (t *Trace) Lines() []string {
 func (t *Trace) Save(path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return os.WriteFile(path, t.lines.Bytes(), 0o644)
+	return os.WriteFile(path, t.lines.Bytes(), 0o600)
 }

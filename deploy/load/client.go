@@ -84,6 +84,7 @@ func (a *Answer) index() uint64 {
 	return n
 }
 
+// Code of a problem, "" when the body is none.
 func (a *Answer) Code() wire.Code {
 	var p wire.Problem
 	_ = json.Unmarshal(a.Body, &p) // no code then

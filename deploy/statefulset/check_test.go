@@ -15,7 +15,6 @@ import (
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/deploy/history"
 	"github.com/org/envoy-control-plane/deploy/load"
-	"github.com/org/envoy-control-plane/deploy/local"
 )
 
 // whole returns nil when every pod sees the same leader, all pods healthy, and
@@ -94,21 +93,6 @@ func rightVoters(p *pod, said *wire.Cluster) error {
 	return nil
 }
 
-// leader returns the pod whose node leads.
-func (w *world) leader() (leader *pod) {
-	w.t.Helper()
-	local.Eventually(w.t, patience, "somebody leads", func() error {
-		for _, p := range w.set.all() {
-			if said, err := w.asks(p); err == nil && said.Leader == p.name {
-				leader = p
-				return nil
-			}
-		}
-		return errors.New("nobody does")
-	})
-	return leader
-}
-
 // check is what must hold when the cluster is whole and nobody writes: all
 // nodes have one state, it has what was acknowledged, and the history is
 // linearizable.
@@ -156,15 +140,9 @@ func (w *world) counts() counts {
 
 func (w *world) judge(before, after counts, ops []*history.Operation, majority bool) {
 	w.t.Helper()
-	w.set.mu.Lock()
-	defer w.set.mu.Unlock()
-	for _, fault := range w.set.faults {
-		w.t.Errorf("the driver: %s", fault)
+	if faults, restarts := w.set.taken(); len(faults)+len(restarts) > 0 {
+		w.t.Errorf("faults: %q, restarts: %q", faults, restarts)
 	}
-	for _, restart := range w.set.restarts {
-		w.t.Errorf("restarted: %s", restart)
-	}
-	w.set.faults, w.set.restarts = nil, nil
 	if after.failed > before.failed || after.requests == before.requests {
 		w.t.Errorf("%d of %d requests through Envoy failed: %q", after.failed-before.failed, after.requests-before.requests, w.traffic.failures)
 	}

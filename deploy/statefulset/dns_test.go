@@ -25,6 +25,7 @@ func resolvConf(namespace string) string {
 type resolver struct {
 	// addresses returns those of a name below cluster.local, and whether it exists.
 	addresses func(name string) ([]string, bool)
+	ttl       time.Duration
 
 	mu      sync.Mutex
 	cache   map[string]cached
@@ -38,8 +39,8 @@ type cached struct {
 }
 
 // startResolver listens on the hub, UDP and TCP.
-func startResolver(addresses func(string) ([]string, bool)) (*resolver, error) {
-	r := &resolver{addresses: addresses, cache: map[string]cached{}}
+func startResolver(addresses func(string) ([]string, bool), ttl time.Duration) (*resolver, error) {
+	r := &resolver{addresses: addresses, ttl: ttl, cache: map[string]cached{}}
 	packets, err := net.ListenPacket("udp", hubIP+":53")
 	if err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
@@ -93,7 +94,7 @@ func (r *resolver) look(name string) cached {
 	if c, ok := r.cache[name]; ok && time.Now().Before(c.until) {
 		return c
 	}
-	c := cached{until: time.Now().Add(recordTTL)}
+	c := cached{until: time.Now().Add(r.ttl)}
 	c.addresses, c.exists = r.addresses(name)
 	r.cache[name] = c
 	return c

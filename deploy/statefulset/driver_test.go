@@ -45,7 +45,7 @@ func TestPod(t *testing.T) {
 	c.StartupProbe.ProbeHandler = exec("envoy-control-plane", "health")
 	c.LivenessProbe.ProbeHandler = corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: c.ReadinessProbe.HTTPGet.Port}}
 	c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: exec("/ecpctl", "version", "--client").Exec}}
-	s := runSet(t, o)
+	s := runSet(t, o, time.Second)
 	s.rolledOut(t, 30*time.Second)
 	first := s.pod(0)
 	if text := read(t, fmt.Sprintf("/proc/%d/status", first.process())); os.Geteuid() == 0 && !strings.Contains(text, "Uid:\t65532\t65532") {
@@ -66,8 +66,8 @@ func TestPod(t *testing.T) {
 	if s.pod(0) != first {
 		t.Error("a program that has ended is started again in the same pod")
 	}
-	if restarts := s.takeRestarts(); len(restarts) != 1 || !strings.Contains(restarts[0], "signal: killed") {
-		t.Errorf("restarts: %q", restarts)
+	if faults, restarts := s.taken(); len(faults) != 0 || len(restarts) != 1 || !strings.Contains(restarts[0], "signal: killed") {
+		t.Errorf("restarts: %q, faults: %q", restarts, faults)
 	}
 
 	kept := s.claim("data", first.name)
@@ -86,8 +86,8 @@ func TestPod(t *testing.T) {
 	if after := read(t, kept+"/node.json"); after != before {
 		t.Errorf("its volume had %s and has %s", before, after)
 	}
-	if len(s.faults) != 0 {
-		t.Errorf("faults: %q", s.faults)
+	if faults, _ := s.taken(); len(faults) != 0 {
+		t.Errorf("faults: %q", faults)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestHangingProgram(t *testing.T) {
 	o := quick(t, 1)
 	grace := int64(3)
 	o.set.Spec.Template.Spec.TerminationGracePeriodSeconds = &grace
-	s := runSet(t, o)
+	s := runSet(t, o, time.Second)
 	s.rolledOut(t, 30*time.Second)
 	p := s.pod(0)
 	pid, began := p.process(), time.Now()
@@ -122,8 +122,8 @@ func TestHangingProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	local.Eventually(t, 30*time.Second, "it is started again", func() error { return s.startedAgain(pid) })
-	if restarts := s.takeRestarts(); len(restarts) != 1 || !strings.Contains(restarts[0], "liveness") {
-		t.Errorf("restarts: %q", restarts)
+	if faults, restarts := s.taken(); len(faults) != 0 || len(restarts) != 1 || !strings.Contains(restarts[0], "liveness") {
+		t.Errorf("restarts: %q, faults: %q", restarts, faults)
 	}
 	if took := time.Since(began); took < 3*time.Second {
 		t.Errorf("it had %s to end, less than its grace period", took)
@@ -133,8 +133,8 @@ func TestHangingProgram(t *testing.T) {
 	}
 	p.remove(p.grace())
 	<-p.gone
-	if len(s.faults) != 1 || !strings.Contains(s.faults[0], "killed: it had not ended after 3s") {
-		t.Errorf("faults: %q", s.faults)
+	if faults, _ := s.taken(); len(faults) != 1 || !strings.Contains(faults[0], "killed: it had not ended after 3s") {
+		t.Errorf("faults: %q", faults)
 	}
 }
 
@@ -142,13 +142,13 @@ func TestHangingProgram(t *testing.T) {
 func TestOrderedReady(t *testing.T) {
 	o := quick(t, 3)
 	o.set.Spec.PodManagementPolicy = appsv1.OrderedReadyPodManagement
-	s := runSet(t, o)
+	s := runSet(t, o, time.Second)
 	s.rolledOut(t, time.Minute)
 	s.checkOrder(t, []string{"-0 created", "-0 ready", "-1 created", "-1 ready", "-2 created", "-2 ready"})
 
 	s.roll(annotated(s.wanted(), "second"), 0)
 	local.Eventually(t, 30*time.Second, "the highest pod goes", func() error {
-		if !s.pod(2).terminating() {
+		if p := s.pod(2); p != nil && !p.terminating() {
 			return fmt.Errorf("it does not")
 		}
 		return nil
@@ -193,7 +193,7 @@ func (s *set) checkNames(t *testing.T) {
 	headless := s.objects.services[s.objects.set.Spec.ServiceName]
 	for _, all := range []bool{true, false} {
 		headless.Spec.PublishNotReadyAddresses = all
-		local.Eventually(t, 2*recordTTL+2*time.Second, "the DNS knows the pods", func() error {
+		local.Eventually(t, 10*time.Second, "the DNS knows the pods", func() error {
 			var want []string
 			for _, p := range s.all() {
 				if all || p.ready() {

@@ -3,7 +3,6 @@ package statefulset
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"maps"
 	"net"
 	"path/filepath"
@@ -133,7 +132,10 @@ func (p *pod) live(c *container) bool {
 	case <-p.lost:
 		cancel()
 		p.kill(c)
-		<-p.buried
+		select {
+		case <-p.buried:
+		case <-p.doomed: // the test has ended
+		}
 		return true
 	case why := <-unhealthy:
 		cancel()
@@ -212,30 +214,4 @@ func (p *pod) terminating() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ending
-}
-
-// vanish is the end of the pod's machine: nothing is heard of it any more, not
-// even that its connections are closed. Kubernetes does not know yet.
-func (p *pod) vanish() error {
-	p.set.trace.Note("%s (%s): its machine vanishes", p.name, p.ip)
-	err := p.set.bridge.Tell(p.ip, namespace.Nowhere)
-	for _, other := range p.set.all() {
-		if other != p && err == nil {
-			err = other.host.Tell(p.ip, namespace.Nowhere)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("cut off %s: %w", p.name, err)
-	}
-	close(p.lost)
-	return nil
-}
-
-// bury is when Kubernetes gives the pod of a lost machine up.
-func (p *pod) bury() {
-	p.mu.Lock()
-	p.ending, p.since = true, time.Time{}
-	p.mu.Unlock()
-	close(p.buried)
-	<-p.gone
 }

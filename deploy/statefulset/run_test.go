@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,10 +46,10 @@ func rendered(t *testing.T) *objects {
 }
 
 // runSet runs a set until the test ends; its logs and trace stay when the test
-// has failed.
-func runSet(t *testing.T, o *objects) *set {
+// has failed. The DNS keeps answers for ttl.
+func runSet(t *testing.T, o *objects, ttl time.Duration) *set {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ecp-statefulset-")
+	dir, err := os.MkdirTemp("", "ecp-statefulset-") //nolint:usetesting // it may stay
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +61,7 @@ func runSet(t *testing.T, o *objects) *set {
 		t.Fatal(err)
 	}
 	s := newSet(o, image, dir, hub, history.NewTrace())
-	dns, err := startResolver(s.resolve)
+	dns, err := startResolver(s.resolve, ttl)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,9 +91,4 @@ func runSet(t *testing.T, o *objects) *set {
 func (s *set) rolledOut(t *testing.T, within time.Duration) {
 	t.Helper()
 	local.Eventually(t, within, "the set is rolled out", s.done)
-}
-
-// noted returns the lines of the trace that have a text.
-func (s *set) noted(text string) []string {
-	return slices.DeleteFunc(s.trace.Lines(), func(line string) bool { return !strings.Contains(line, text) })
 }

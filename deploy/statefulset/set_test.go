@@ -134,13 +134,14 @@ func (s *set) wanted() *corev1.PodTemplateSpec {
 	return s.revisions[s.update]
 }
 
-// takeRestarts returns what has been noted of restarts.
-func (s *set) takeRestarts() []string {
+// taken returns what has been noted that must not happen, and of restarts, and
+// forgets it.
+func (s *set) taken() (faults, restarts []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taken := s.restarts
-	s.restarts = nil
-	return taken
+	faults, restarts = s.faults, s.restarts
+	s.faults, s.restarts = nil, nil
+	return faults, restarts
 }
 
 func (s *set) scale(replicas int) {

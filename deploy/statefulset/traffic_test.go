@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
@@ -68,9 +70,9 @@ func startUpstreams(t *testing.T) *traffic {
 
 // start starts the Envoy, which finds the nodes in the DNS, and then requests
 // without a pause.
-func (r *traffic) start(t *testing.T, xds string) {
+func (r *traffic) start(t *testing.T, o *objects, xds string) {
 	t.Helper()
-	text, err := bootstrap.Envoy(bootstrap.Options{Proxy: "envoy", Fleet: "edge", XDS: []string{xds}})
+	text, err := o.bootstrap("envoy", "edge", xds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +96,25 @@ func (r *traffic) start(t *testing.T, xds string) {
 		clients.Go(func() { r.ask(ctx) })
 	}
 	t.Cleanup(func() { cancel(); clients.Wait() })
+}
+
+// bootstrap is the one that the manifests have for Envoys, completed as its
+// command line does; that of ecpctl where they have none.
+func (o *objects) bootstrap(proxy, fleet, xds string) ([]byte, error) {
+	text := o.data["ConfigMap/"+o.set.Name+"-bootstrap"]["bootstrap.yaml"]
+	if text == "" {
+		return bootstrap.Envoy(bootstrap.Options{Proxy: proxy, Fleet: fleet, XDS: []string{xds}})
+	}
+	var all map[string]any
+	if err := yaml.Unmarshal([]byte(text), &all); err != nil {
+		return nil, err
+	}
+	node, ok := all["node"].(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("the bootstrap has no node: %v", all)
+	}
+	node["id"], node["cluster"] = proxy, fleet
+	return yaml.Marshal(all)
 }
 
 // ask makes requests until ctx ends.

@@ -48,7 +48,7 @@ type world struct {
 // newWorld waits for the set, gives it two fleets and starts proxies.
 func newWorld(t *testing.T, proxies int) *world {
 	t.Helper()
-	w := &world{t: t, set: runSet(t, rendered(t)), token: signed(t), history: history.New()}
+	w := &world{t: t, set: runSet(t, rendered(t), recordTTL), token: signed(t), history: history.New()}
 	w.api, w.xds = w.set.service("http"), w.set.domain()+":18000"
 	w.own = w.client(-1)
 	w.own.Attempts = 5
@@ -60,7 +60,7 @@ func newWorld(t *testing.T, proxies int) *world {
 	if _, err := w.change(); err != nil {
 		t.Fatal(err)
 	}
-	w.traffic.start(t, w.xds)
+	w.traffic.start(t, w.set.objects, w.xds)
 	w.swarm = startSwarm(proxies, "swarm", "swarm", w.xds, w.set.trace.Note)
 	t.Cleanup(w.swarm.close)
 	local.Eventually(t, patience, "all proxies are connected", w.converged)
