@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +29,8 @@ func check(c *cluster, k load.Keys, round int, h *history.Recorder) {
 		if states[i], err = c.http.State(context.Background(), c.url(i), k, index); err != nil {
 			c.t.Fatalf("the state of %s: %v", nodeID(i), err)
 		}
-		if !bytes.Equal(states[i].Raw, states[0].Raw) {
-			c.t.Errorf("the states of node-0 and %s differ at index %d:\n%s\n%s", nodeID(i), index, states[0].Raw, states[i].Raw)
+		if what := states[0].Difference(states[i]); what != "" {
+			c.t.Errorf("the states of node-0 and %s differ at index %d: %s", nodeID(i), index, what)
 		}
 		c.http.As(clients+i, c.url(i), h).LastWords(context.Background(), k, index)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 
 	"github.com/org/envoy-control-plane/api/wire"
@@ -25,12 +26,12 @@ func (c *Client) PutFleet(ctx context.Context, node, name string) error {
 	return err
 }
 
-// Mark makes a write and returns its index.
+// Mark makes a write and returns its index. It takes what is in the client's
+// history, which nobody else may use.
 func (c *Client) Mark(ctx context.Context) (index uint64, err error) {
-	own := *c
-	own.History = history.New()
-	own.Put(ctx, "marker")
-	o := own.History.Take()[0]
+	c.Put(ctx, "marker")
+	ops := c.History.Take()
+	o := ops[len(ops)-1]
 	if o.End != history.Applied {
 		return 0, fmt.Errorf("%s: %q", o.End, o.Attempts)
 	}
@@ -39,7 +40,7 @@ func (c *Client) Mark(ctx context.Context) (index uint64, err error) {
 
 // State is what a node has of a round's keys.
 type State struct {
-	Raw []byte // all of it
+	lines []string // all of it, but for what proxies do
 	// Revisions of each fleet.
 	Revisions map[string][]wire.Revision
 }
@@ -50,14 +51,18 @@ func (c *Client) State(ctx context.Context, node string, k Keys, index uint64) (
 	read := func(path string) ([]json.RawMessage, error) {
 		items, err := c.list(ctx, node, path, index)
 		for _, item := range items {
-			s.Raw = append(append(s.Raw, item...), '\n')
+			s.lines = append(s.lines, string(item))
 		}
 		return items, err
 	}
-	for _, path := range []string{"/fleets", "/endpoints"} {
-		if _, err := read(TenantPath + path); err != nil {
-			return nil, err
-		}
+	if _, err := read(TenantPath + "/fleets"); err != nil {
+		return nil, err
+	}
+	for i, line := range s.lines {
+		s.lines[i] = proxies.ReplaceAllString(line, "")
+	}
+	if _, err := read(TenantPath + "/endpoints"); err != nil {
+		return nil, err
 	}
 	for _, fleet := range k.Fleets {
 		if _, err := read(TenantPath + "/fleets/" + fleet + "/resources"); err != nil {
@@ -76,6 +81,27 @@ func (c *Client) State(ctx context.Context, node string, k Keys, index uint64) (
 		}
 	}
 	return s, nil
+}
+
+// proxies are a fleet's, which come and go whoever writes.
+var proxies = regexp.MustCompile(`,"(proxies|connected)":\d+`)
+
+// Difference is the first that there is between two states, in words; "" for
+// none.
+func (s *State) Difference(other *State) string {
+	for i := range max(len(s.lines), len(other.lines)) {
+		var a, b string
+		if i < len(s.lines) {
+			a = s.lines[i]
+		}
+		if i < len(other.lines) {
+			b = other.lines[i]
+		}
+		if a != b {
+			return fmt.Sprintf("%q and %q", a, b)
+		}
+	}
+	return ""
 }
 
 // list reads a collection page by page.

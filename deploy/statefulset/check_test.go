@@ -113,8 +113,8 @@ func (w *world) check(k load.Keys) []*history.Operation {
 		if first == nil {
 			first = state
 		}
-		if string(state.Raw) != string(first.Raw) {
-			w.t.Errorf("the state of %s is another one at index %d:\n%s\n%s", p.name, index, first.Raw, state.Raw)
+		if what := first.Difference(state); what != "" {
+			w.t.Errorf("the state of %s is another one at index %d: %s", p.name, index, what)
 		}
 		w.own.As(writers+i, w.set.url(p), w.history).LastWords(ctx, k, index)
 	}

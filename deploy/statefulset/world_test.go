@@ -50,7 +50,7 @@ func newWorld(t *testing.T, proxies int) *world {
 	t.Helper()
 	w := &world{t: t, set: runSet(t, rendered(t), recordTTL), token: signed(t), history: history.New()}
 	w.api, w.xds = w.set.service("http"), w.set.domain()+":18000"
-	w.own = w.client(-1)
+	w.own = w.client(-1, history.New())
 	w.own.Attempts = 5
 	w.set.rolledOut(t, patience)
 	w.traffic = startUpstreams(t)
@@ -79,9 +79,9 @@ func signed(t *testing.T) string {
 
 // client asks what the service for the API leads to; once more, and elsewhere,
 // when that fails.
-func (w *world) client(id int) *load.Client {
+func (w *world) client(id int, h *history.Recorder) *load.Client {
 	return load.New(load.Options{
-		ID: id, Seed: rand.Uint64(), URLs: w.urls, History: w.history, Broken: w.t.Errorf, Token: w.token,
+		ID: id, Seed: rand.Uint64(), URLs: w.urls, History: h, Broken: w.t.Errorf, Token: w.token,
 		Attempts: 2, AttemptTime: attemptTime, Obeys: true,
 	})
 }
@@ -174,7 +174,7 @@ func (w *world) during(what string, majority bool, f func()) {
 	defer cancel()
 	var users []*load.Client
 	for i := range writers {
-		users = append(users, w.client(i))
+		users = append(users, w.client(i, w.history))
 	}
 	var loads sync.WaitGroup
 	loads.Go(func() { load.Run(ctx, k, users) })
