@@ -48,7 +48,7 @@ func (w *world) whole() error {
 
 // gossips returns how many nodes a pod's node believes to be alive.
 func (w *world) gossips(p *pod) (alive int, err error) {
-	port, err := p.port(intstr.FromString("metrics"))
+	port, err := containerPort(p.spec(), intstr.FromString("metrics"))
 	if err != nil {
 		return 0, err
 	}

@@ -102,7 +102,7 @@ func (p *pod) handle(ctx context.Context, h corev1.LifecycleHandler) error {
 	case h.HTTPGet != nil:
 		return p.get(ctx, h.HTTPGet)
 	case h.TCPSocket != nil:
-		port, err := p.port(h.TCPSocket.Port)
+		port, err := containerPort(p.spec(), h.TCPSocket.Port)
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (p *pod) handle(ctx context.Context, h corev1.LifecycleHandler) error {
 
 // get asks by a connection of its own, as kubelet does.
 func (p *pod) get(ctx context.Context, action *corev1.HTTPGetAction) error {
-	port, err := p.port(action.Port)
+	port, err := containerPort(p.spec(), action.Port)
 	if err != nil {
 		return err
 	}
@@ -156,12 +156,12 @@ func trimSlash(path string) string {
 	return path
 }
 
-// port is a number, or the name of one of the container's.
-func (p *pod) port(port intstr.IntOrString) (string, error) {
+// containerPort is a number, or the name of one of the container's.
+func containerPort(spec *corev1.PodSpec, port intstr.IntOrString) (string, error) {
 	if port.Type == intstr.Int {
 		return strconv.Itoa(port.IntValue()), nil
 	}
-	for _, c := range p.spec().Containers[0].Ports {
+	for _, c := range spec.Containers[0].Ports {
 		if c.Name == port.StrVal {
 			return strconv.Itoa(int(c.ContainerPort)), nil
 		}

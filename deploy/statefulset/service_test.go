@@ -32,7 +32,7 @@ func (s *set) endpoints(service, port string) (addresses []string) {
 			continue
 		}
 		for _, v := range s.view {
-			target, err := (&pod{template: s.revisions[s.update]}).port(p.TargetPort)
+			target, err := containerPort(&s.revisions[s.update].Spec, p.TargetPort)
 			if err == nil && v.ready && selects(object, v.labels) {
 				addresses = append(addresses, v.ip+":"+target)
 			}
@@ -67,7 +67,7 @@ func (s *set) service(port string) string {
 
 // url of a pod's API.
 func (s *set) url(p *pod) string {
-	port, err := p.port(intstr.FromString("http"))
+	port, err := containerPort(p.spec(), intstr.FromString("http"))
 	if err != nil {
 		panic(err)
 	}

@@ -22,8 +22,7 @@ import (
 // traffic is HTTP requests through a real Envoy that the cluster configures.
 type traffic struct {
 	upstreams []*local.Upstream
-	port      int // of the Envoy's listener
-	admin     string
+	port      int    // of the Envoy's listener
 	target    string // of the requests
 
 	sent, failed atomic.Int64
@@ -81,7 +80,6 @@ func (r *traffic) start(t *testing.T, o *objects, xds string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.admin = envoy.Admin
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "envoy.log"))
