@@ -211,6 +211,32 @@ func TestFrozenLeaderHoldsNobodyUp(t *testing.T) {
 	eventually(t, 15*time.Second, "the old leader follows", func() bool { return hasTenant(old.node, "thawed") })
 }
 
+// A strong read that waits for a leader which hangs is asked of its successor,
+// before anybody is told that there is no leader.
+func TestFrozenLeaderHoldsNoReadUp(t *testing.T) {
+	t.Parallel()
+	w := newNetwork()
+	sites := newSites(t, 3, func(i int, c *Config, d *Deps) {
+		c.Failover = 2 * time.Second
+		w.plug(i, c, d)
+	})
+	upAll(sites)
+	awaitReady(t, sites...)
+	old := leader(t, sites)
+	w.freeze(at(sites, old), true)
+	var reads sync.WaitGroup
+	for _, through := range others(sites, old) {
+		reads.Go(func() {
+			began := time.Now()
+			if _, err := through.node.ReadIndex(t.Context()); err != nil {
+				t.Errorf("after %s: %v", time.Since(began), err)
+			}
+		})
+	}
+	reads.Wait()
+	w.freeze(at(sites, old), false)
+}
+
 // A connection to the leader that has gone silent, while the leader leads on, is
 // given up long before gRPC does it, and a write that may be repeated arrives
 // over a new one.

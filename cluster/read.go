@@ -14,6 +14,10 @@ import (
 // confirmTimeout bounds one check with the other voters.
 const confirmTimeout = time.Second
 
+// slowRead is when a read that waits for the leader begins to look whether
+// another one leads.
+const slowRead = 100 * time.Millisecond
+
 // reader confirms, on the leader, that it still leads. One check serves all
 // reads that arrived before it began; a read that arrives during a check waits
 // for the next.
@@ -198,12 +202,24 @@ func (n *Node) readIndexOnce(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read index: %w", err)
 	}
-	// A leader that hangs has a successor soon.
+	// A leader that hangs has a successor soon, who is asked then.
 	ctx, cancel := context.WithTimeout(ctx, 2*confirmTimeout)
 	defer cancel()
+	defer time.AfterFunc(slowRead, func() { n.awaitSuccessor(ctx, leader, cancel) }).Stop()
 	reply, err := client.ReadIndex(ctx, &clusterpb.ReadIndexRequest{})
 	if err != nil {
 		return 0, fmt.Errorf("read index: %w", err)
 	}
 	return reply.Index, errorOf(reply.Outcome)
+}
+
+// awaitSuccessor calls abandon once another one leads. Unlike a write, a read
+// can be asked again at once.
+func (n *Node) awaitSuccessor(ctx context.Context, leader string, abandon func()) {
+	for pause(ctx, 20*time.Millisecond) {
+		if now := n.leaderServer(); now != "" && now != leader {
+			abandon()
+			return
+		}
+	}
 }
