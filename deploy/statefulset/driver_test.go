@@ -192,7 +192,9 @@ func (s *set) checkNames(t *testing.T) {
 	t.Helper()
 	headless := s.objects.services[s.objects.set.Spec.ServiceName]
 	for _, all := range []bool{true, false} {
+		s.mu.Lock()
 		headless.Spec.PublishNotReadyAddresses = all
+		s.mu.Unlock()
 		local.Eventually(t, 10*time.Second, "the DNS knows the pods", func() error {
 			var want []string
 			for _, p := range s.all() {
