@@ -30,7 +30,7 @@ func quick(t *testing.T, n int32) *objects {
 	for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
 		p.PeriodSeconds, p.TimeoutSeconds = 1, 1
 	}
-	c.LivenessProbe.FailureThreshold, c.ReadinessProbe.FailureThreshold = 2, 1
+	c.LivenessProbe.FailureThreshold, c.ReadinessProbe.FailureThreshold = 1, 1
 	return o
 }
 
@@ -112,7 +112,7 @@ func read(t *testing.T, path string) string {
 // grace period is over.
 func TestHangingProgram(t *testing.T) {
 	o := quick(t, 1)
-	grace := int64(3)
+	grace := int64(2)
 	o.set.Spec.Template.Spec.TerminationGracePeriodSeconds = &grace
 	s := runSet(t, o, time.Second)
 	s.rolledOut(t, 30*time.Second)
@@ -125,7 +125,7 @@ func TestHangingProgram(t *testing.T) {
 	if faults, restarts := s.taken(); len(faults) != 0 || len(restarts) != 1 || !strings.Contains(restarts[0], "liveness") {
 		t.Errorf("restarts: %q, faults: %q", restarts, faults)
 	}
-	if took := time.Since(began); took < 3*time.Second {
+	if took := time.Since(began); took < 2*time.Second {
 		t.Errorf("it had %s to end, less than its grace period", took)
 	}
 	if err := p.signal(19); err != nil {
@@ -133,7 +133,7 @@ func TestHangingProgram(t *testing.T) {
 	}
 	p.remove(p.grace())
 	<-p.gone
-	if faults, _ := s.taken(); len(faults) != 1 || !strings.Contains(faults[0], "killed: it had not ended after 3s") {
+	if faults, _ := s.taken(); len(faults) != 1 || !strings.Contains(faults[0], "killed: it had not ended after 2s") {
 		t.Errorf("faults: %q", faults)
 	}
 }

@@ -25,8 +25,10 @@ func (w *world) run(scenarios ...scenario) {
 func TestStatefulSet(t *testing.T) {
 	w := newWorld(t, 100)
 	w.run(
-		scenario{"one pod updated", true, func(w *world) { w.update(2) }},
-		scenario{"scaled to 7", true, func(w *world) { w.set.scale(7) }},
+		scenario{"scaled to 7, and one pod updated", true, func(w *world) {
+			w.set.scale(7)
+			w.update(2)
+		}},
 		scenario{"scaled to 3, four pods deleted at once", true, func(w *world) { w.set.scale(3) }},
 		scenario{"all pods killed together", false, killAll},
 	)
