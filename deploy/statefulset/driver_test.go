@@ -30,7 +30,7 @@ func quick(t *testing.T, n int32) *objects {
 	for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
 		p.PeriodSeconds, p.TimeoutSeconds = 1, 1
 	}
-	c.LivenessProbe.FailureThreshold, c.ReadinessProbe.FailureThreshold = 1, 1
+	c.LivenessProbe.FailureThreshold, c.ReadinessProbe.FailureThreshold = 2, 2
 	return o
 }
 
