@@ -15,7 +15,6 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/org/envoy-control-plane/deploy/bootstrap"
 	"github.com/org/envoy-control-plane/deploy/local"
 )
 
@@ -69,9 +68,9 @@ func startUpstreams(t *testing.T) *traffic {
 
 // start starts the Envoy, which finds the nodes in the DNS, and then requests
 // without a pause.
-func (r *traffic) start(t *testing.T, o *objects, xds string) {
+func (r *traffic) start(t *testing.T, o *objects) {
 	t.Helper()
-	text, err := o.bootstrap("envoy", "edge", xds)
+	text, err := o.bootstrap("envoy", "edge")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,21 +96,23 @@ func (r *traffic) start(t *testing.T, o *objects, xds string) {
 }
 
 // bootstrap is the one that the manifests have for Envoys, completed as its
-// command line does; that of ecpctl where they have none.
-func (o *objects) bootstrap(proxy, fleet, xds string) ([]byte, error) {
-	text := o.data["ConfigMap/"+o.set.Name+"-bootstrap"]["bootstrap.yaml"]
-	if text == "" {
-		return bootstrap.Envoy(bootstrap.Options{Proxy: proxy, Fleet: fleet, XDS: []string{xds}})
+// command line does.
+func (o *objects) bootstrap(proxy, fleet string) ([]byte, error) {
+	var all struct {
+		Node map[string]any `json:"node"`
+
+		Admin            any `json:"admin"`
+		DynamicResources any `json:"dynamic_resources"`
+		StaticResources  any `json:"static_resources"`
 	}
-	var all map[string]any
-	if err := yaml.Unmarshal([]byte(text), &all); err != nil {
+	text := o.data["ConfigMap/"+o.set.Name+"-bootstrap"]["bootstrap.yaml"]
+	if err := yaml.UnmarshalStrict([]byte(text), &all); err != nil {
 		return nil, err
 	}
-	node, ok := all["node"].(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("the bootstrap has no node: %v", all)
+	if all.Node == nil {
+		return nil, fmt.Errorf("the manifests have no bootstrap for Envoys: %q", text)
 	}
-	node["id"], node["cluster"] = proxy, fleet
+	all.Node["id"], all.Node["cluster"] = proxy, fleet
 	return yaml.Marshal(all)
 }
 

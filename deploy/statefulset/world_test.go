@@ -60,7 +60,7 @@ func newWorld(t *testing.T, proxies int) *world {
 	if _, err := w.change(); err != nil {
 		t.Fatal(err)
 	}
-	w.traffic.start(t, w.set.objects, w.xds)
+	w.traffic.start(t, w.set.objects)
 	w.swarm = startSwarm(proxies, "swarm", "swarm", w.xds, w.set.trace.Note)
 	t.Cleanup(w.swarm.close)
 	local.Eventually(t, patience, "all proxies are connected", w.converged)
