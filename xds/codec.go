@@ -84,6 +84,11 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal implements encoding.CodecV2.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if m, ok := v.(*measured); ok {
+		data.Ref()
+		m.raw = data
+		return nil
+	}
 	in, ok := v.(*inbox)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)

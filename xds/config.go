@@ -110,6 +110,8 @@ type Deps struct {
 	Cluster Proposer
 	// Secrets opens secrets. Nil: there is no key, none is sent.
 	Secrets Opener
+	// Metrics takes what proxies measure. Nil: they are told that nobody does.
+	Metrics Metrics
 	// Loads returns what the nodes have to do, this one included. Needed when
 	// streams are balanced.
 	Loads func() []Load

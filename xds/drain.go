@@ -50,6 +50,7 @@ func (s *Server) Drain(ctx context.Context) {
 // handOver ends the streams in small steps over a time, while the server
 // drains. It reports whether all have ended.
 func (s *Server) handOver(ctx context.Context, spread time.Duration) bool {
+	s.endMeasuring()
 	steps := max(1, int(spread/drainStep))
 	perStep := s.Streams()/steps + 1
 	for s.draining.Load() {

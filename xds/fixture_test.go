@@ -41,6 +41,7 @@ type fixture struct {
 	conn     *grpc.ClientConn
 	door     *door
 	address  string
+	meters   meters
 
 	mu        sync.Mutex
 	state     *fsm.State
@@ -61,7 +62,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	if os.Getenv("XDS_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	f.server = New(config, Deps{Log: log, Registry: f.registry, Cluster: f, Secrets: f})
+	f.server = New(config, Deps{Log: log, Registry: f.registry, Cluster: f, Secrets: f, Metrics: &f.meters})
 	f.server.Applied(f.state, nil)
 	f.server.conns.after = 500 * time.Millisecond // how a stream ends is told on a busy machine too
 
@@ -85,6 +86,9 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 		check(t, <-done)
 		if n := f.server.Streams(); n != 0 {
 			t.Errorf("%d streams left open", n)
+		}
+		if n := len(f.server.measuring) + f.meters.len(); n != 0 {
+			t.Errorf("%d streams of metrics left open", n)
 		}
 		if n := f.server.subs.len() + len(f.server.subs.byList); n != 0 {
 			t.Errorf("%d subscriptions left", n)

@@ -56,16 +56,21 @@ func (s *Server) serve(rpc grpc.ServerStream, p protocol, only string) error {
 // greet receives the first request, which must come within a while: before it
 // nobody knows whose stream it is.
 func (s *Server) greet(rpc grpc.ServerStream, in *inbox) error {
-	wait := s.config.HelloTimeout
-	late := time.AfterFunc(wait, func() {
-		endRPC(rpc, status.Errorf(codes.DeadlineExceeded, "no request within %v", wait))
-	})
+	late := s.awaitHello(rpc)
 	defer late.Stop()
 	if err := rpc.RecvMsg(in); err != nil {
 		return err
 	}
 	greeted(rpc.Context())
 	return s.reserve(rpc.Context(), in.request)
+}
+
+// awaitHello ends a stream that says nothing for a while, unless it is stopped.
+func (s *Server) awaitHello(rpc grpc.ServerStream) *time.Timer {
+	wait := s.config.HelloTimeout
+	return time.AfterFunc(wait, func() {
+		endRPC(rpc, status.Errorf(codes.DeadlineExceeded, "no request within %v", wait))
+	})
 }
 
 // begin makes the record of a stream out of its first request.

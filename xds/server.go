@@ -50,6 +50,8 @@ type Server struct {
 
 	mu   sync.Mutex
 	open map[uint64]*stream
+	// measuring are the streams of metrics.
+	measuring map[uint64]grpc.ServerStream
 }
 
 // New returns a server that has no state yet: streams connect and wait. Run
@@ -62,7 +64,7 @@ func New(c Config, d Deps) *Server {
 	s := &Server{
 		config: c, deps: d, log: d.Log, metrics: newMetrics(d.Registry),
 		subs: newSubscriptions(), dirt: newDirt(), seen: newWatermark(),
-		seed: maphash.MakeSeed(), drains: make(chan time.Duration, 1), leaving: make(chan struct{}), open: map[uint64]*stream{}, statusTurns: make(chan struct{}, maxStatusAtOnce),
+		seed: maphash.MakeSeed(), drains: make(chan time.Duration, 1), leaving: make(chan struct{}), open: map[uint64]*stream{}, measuring: map[uint64]grpc.ServerStream{}, statusTurns: make(chan struct{}, maxStatusAtOnce),
 	}
 	s.kinds = newKinds(s.metrics)
 	s.leave = sync.OnceFunc(func() { close(s.leaving) })

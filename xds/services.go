@@ -15,7 +15,7 @@ import (
 	"github.com/org/envoy-control-plane/fsm"
 )
 
-// Register adds the discovery services, and the one of client status, to a gRPC server that was made with
+// Register adds the discovery services, and those of client status and of metrics, to a gRPC server that was made with
 // ServerOptions. The Fetch methods, meant for REST polling, stay
 // unimplemented.
 func (s *Server) Register(g *grpc.Server) {
@@ -24,6 +24,7 @@ func (s *Server) Register(g *grpc.Server) {
 		g.RegisterService(single.desc(s), s)
 	}
 	statusv3.RegisterClientStatusDiscoveryServiceServer(g, clientStatus{server: s})
+	g.RegisterService(metricsDesc(s), s)
 }
 
 // aggregated is the aggregated discovery service.
