@@ -113,6 +113,7 @@ type Archived interface {
 	Rejections(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedRejections], error)
 	Proxies(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedProxies], error)
 	Availability(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedAvailability], error)
+	Metrics(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedMetric], error)
 	// Revision returns a past revision with all its resources.
 	Revision(ctx context.Context, tenant, fleet string, n uint64) (*fsm.Revision, error)
 	// Inventory tells what the database has.
@@ -122,6 +123,7 @@ type Archived interface {
 // ReportQuery bounds a report. Zero values select all, and the usual time.
 type ReportQuery struct {
 	Tenant, Fleet, By, Kind, Interval string
+	Name, Proxy, Labels, Group        string
 	Since, Until                      time.Time
 	// Cursor is the Next of the page before.
 	Cursor string

@@ -22,7 +22,8 @@ func reporting[T any](kind string, ask func(Archived, context.Context, ReportQue
 		}
 		q := ReportQuery{
 			Tenant: c.param("tenant"), Fleet: c.query.Get("fleet"), Kind: c.query.Get("kind"), By: c.query.Get("by"),
-			Interval: c.query.Get("interval"), Cursor: p.after, Limit: p.limit,
+			Interval: c.query.Get("interval"), Name: c.query.Get("name"), Proxy: c.query.Get("proxy"), Labels: c.query.Get("labels"),
+			Group: c.query.Get("group"), Cursor: p.after, Limit: p.limit,
 		}
 		if q.Since, err = c.instant("since"); err != nil {
 			return nil, err
@@ -39,6 +40,14 @@ func reporting[T any](kind string, ask func(Archived, context.Context, ReportQue
 		}
 		return out, nil
 	})
+}
+
+// reportMetrics is the report that has to be told of what.
+func reportMetrics(s *Server, c *call) (*answer, error) {
+	if c.query.Get("name") == "" {
+		return nil, refuseParameter("name", "which metric is needed")
+	}
+	return reporting("metrics", Archived.Metrics)(s, c)
 }
 
 // pastRevision returns a revision that the state holds no more: of the archive,

@@ -47,6 +47,10 @@ func (s *shelf) Availability(_ context.Context, q api.ReportQuery) (*wire.Report
 	return shelved(s, q, wire.ReportedAvailability{})
 }
 
+func (s *shelf) Metrics(_ context.Context, q api.ReportQuery) (*wire.Report[wire.ReportedMetric], error) {
+	return shelved(s, q, wire.ReportedMetric{Kind: "gauge", Labels: map[string]string{}})
+}
+
 func (s *shelf) Revision(_ context.Context, tenant, fleet string, n uint64) (*fsm.Revision, error) {
 	if r, ok := s.past[n]; ok && s.err == nil {
 		return r, nil
@@ -64,10 +68,15 @@ func TestReports(t *testing.T) {
 	since := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	for name, more := range map[string]string{
 		"changes": "&kind=k&by=b", "convergence": "", "rejections": "", "proxies": "&interval=month", "availability": "",
+		"metrics": "&name=server.live&proxy=p&labels=a=1&group=proxy&interval=hour",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.err = nil
-			path := "/api/v1/tenants/default/reports/" + name
+			path, needs := "/api/v1/tenants/default/reports/"+name, ""
+			if name == "metrics" {
+				r.get(path).refused(wire.CodeInvalidParameter)
+				needs = "name=server.live&"
+			}
 			got := decoded[wire.Report[json.RawMessage]](r.get(path+"?"+query+more), 200)
 			want := api.ReportQuery{Tenant: "default", Fleet: "edge", Limit: 5, Since: since, Until: since.AddDate(0, 0, 1)}
 			switch name {
@@ -75,24 +84,26 @@ func TestReports(t *testing.T) {
 				want.Kind, want.By = "k", "b"
 			case "proxies":
 				want.Interval = "month"
+			case "metrics":
+				want.Name, want.Proxy, want.Labels, want.Group, want.Interval = "server.live", "p", "a=1", "proxy", "hour"
 			}
 			if len(got.Items) != 1 || s.asked != want {
 				t.Fatalf("%+v, asked %+v", got, s.asked)
 			}
-			r.get(path + "?cursor=" + got.Next).is(200)
+			r.get(path + "?" + needs + "cursor=" + got.Next).is(200)
 			if s.asked.Cursor != "more" || s.asked.Limit != wire.DefaultLimit {
 				t.Errorf("asked %+v", s.asked)
 			}
 			r.get("/api/v1/tenants/default/fleets?cursor=" + got.Next).refused(wire.CodeInvalidCursor)
-			r.get(path + "?since=now").refused(wire.CodeInvalidParameter)
-			r.get("/api/v1/tenants/none/reports/" + name).refused(wire.CodeTenantNotFound)
+			r.get(path + "?" + needs + "since=now").refused(wire.CodeInvalidParameter)
+			r.get("/api/v1/tenants/none/reports/" + name + "?" + needs).refused(wire.CodeTenantNotFound)
 			s.err = errors.New("connection refused")
-			r.get(path).refused(wire.CodeArchiveUnavailable)
+			r.get(path + "?" + needs).refused(wire.CodeArchiveUnavailable)
 			s.err = fsm.Refusal(fsm.CodeUnavailable, "it has not started")
-			r.get(path).refused(wire.CodeArchiveUnavailable)
+			r.get(path + "?" + needs).refused(wire.CodeArchiveUnavailable)
 			s.err = fsm.Refusal(fsm.CodeInvalid, "too long")
-			r.get(path).refused(wire.CodeInvalid)
-			newRig(t).get(path).refused(wire.CodeArchiveDisabled)
+			r.get(path + "?" + needs).refused(wire.CodeInvalid)
+			newRig(t).get(path + "?" + needs).refused(wire.CodeArchiveDisabled)
 		})
 	}
 }

@@ -174,6 +174,10 @@ func reportRoutes() []Route {
 			get, reportsPath + "/availability", "reportAvailability", PermView, KindPlain,
 			ranged, reporting("availability", Archived.Availability),
 		},
+		{
+			get, reportsPath + "/metrics", "reportMetrics", PermView, KindPlain,
+			with(ranged, "name", "proxy", "labels", "group", "interval"), reportMetrics,
+		},
 	}
 }
 

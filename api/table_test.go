@@ -95,6 +95,7 @@ func shapes() map[string]any {
 		"RejectionReport": wire.Report[wire.ReportedRejections]{}, "ReportedRejections": wire.ReportedRejections{},
 		"ProxyReport": wire.Report[wire.ReportedProxies]{}, "ReportedProxies": wire.ReportedProxies{},
 		"AvailabilityReport": wire.Report[wire.ReportedAvailability]{}, "ReportedAvailability": wire.ReportedAvailability{},
+		"MetricReport": wire.Report[wire.ReportedMetric]{}, "ReportedMetric": wire.ReportedMetric{},
 		"SlowProxy": wire.SlowProxy{},
 	}
 }

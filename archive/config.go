@@ -42,6 +42,8 @@ type Config struct {
 	MonthsAhead int
 	// Retention drops partitions that have ended this long ago; 0 keeps all.
 	Retention time.Duration
+	// MetricsRetention does so with what proxies have measured.
+	MetricsRetention time.Duration
 
 	// Overflow, ReplayWindow and MaxOutboxBytes become the cluster's settings
 	// when this node leads; zero values leave what is set.
@@ -91,7 +93,7 @@ func (c Config) complete() (Config, error) {
 	if _, err := pgx.ParseConfig(c.ReadURL); err != nil {
 		errs = append(errs, fmt.Errorf("database read URL: %w", err))
 	}
-	if c.BatchEvents < 0 || c.BatchBytes < 0 || c.MonthsAhead < 0 || c.Retention < 0 {
+	if c.BatchEvents < 0 || c.BatchBytes < 0 || c.MonthsAhead < 0 || c.Retention < 0 || c.MetricsRetention < 0 {
 		errs = append(errs, errors.New("sizes and times of the archive are not negative"))
 	}
 	return c, errors.Join(errs...)

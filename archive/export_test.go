@@ -46,6 +46,13 @@ func (a *Archive) Explain(ctx context.Context, report string, q ReportQuery) (st
 		case "availability":
 			q.Interval = "month"
 			sql, args = q.presence(r, extents, "fleet", asOf, period{})
+		case "metrics":
+			q.Interval, q.Group = "hour", "fleet"
+			m := &metricsReader{
+				reading: r, query: &q, labels: "{}", length: time.Hour,
+				clusters: []string{"c"}, before: []time.Time{time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}, fleets: []string{q.Fleet},
+			}
+			sql, args = m.totals(q.Since, q.Until, q.Limit)
 		case "revision":
 			sql, args = pastResources, []any{[]string{"c", "c"}, []string{"e", "e"}, []int64{100, 200}}
 		}
@@ -57,4 +64,18 @@ func (a *Archive) Explain(ctx context.Context, report string, q ReportQuery) (st
 		return err
 	})
 	return strings.Join(plan, "\n") + "\n", err
+}
+
+// MeasureCursor is a cursor of a report of metrics over a time.
+func MeasureCursor(since, until time.Time) string {
+	return encodeCursor(measure{Since: since, Until: until, From: since})
+}
+
+// Quantile is that of a histogram with these bounds and counts.
+func Quantile(le []float64, n []int64, count int64, q float64) *float64 {
+	var b buckets
+	for i := range le {
+		b = append(b, bucket{le[i], n[i]})
+	}
+	return b.quantile(q, count)
 }

@@ -70,7 +70,7 @@ func (a *Archive) Inventory(ctx context.Context) (*Inventory, error) {
 		if last != nil {
 			out.LastGap = last.UTC()
 		}
-		for _, name := range partitioned {
+		for _, name := range inventoried() {
 			t := Table{Name: name}
 			if t.Partitions, err = readPartitions(ctx, pool, name); err != nil {
 				return err
@@ -135,6 +135,8 @@ func readPartitions(ctx context.Context, q querier, table string) ([]Partition, 
 		if t, err := time.Parse(table+"_2006_01", p.Name); err == nil {
 			m := monthOf(t)
 			part.From, part.To = m.Time, m.add(1).Time
+		} else if day, err := time.Parse(table+"_2006_01_02", p.Name); err == nil {
+			part.From, part.To = day, day.AddDate(0, 0, 1)
 		}
 		out = append(out, part)
 		return nil

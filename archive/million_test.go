@@ -65,10 +65,14 @@ FROM generate_series('2026-01-01'::date, '2026-06-29', interval '1 day') AS day,
 INSERT INTO proxy_status (cluster, epoch, tenant, proxy, fleet, build, connected, since)
 SELECT 'c', 'e', CASE WHEN i % 10 = 9 THEN 'acme' ELSE 'default' END, 'proxy-' || i, 'fleet-' || i % 50, 'envoy/1.4' || i % 3 || '.0',
     i % 12 > 0, '2026-06-30 00:00+00'::timestamptz + i * interval '7 seconds' FROM generate_series(0, 9999) AS i;
+INSERT INTO proxy_metrics (cluster, at, tenant, fleet, proxy, node, name, labels, kind, count, sum, min, max, last)
+SELECT 'c', at, CASE WHEN p % 10 = 9 THEN 'acme' ELSE 'default' END, 'fleet-' || p % 50, 'proxy-' || p, 'n', 'metric-' || m, '{"class": "2"}',
+    'gauge', 6, 6 * p, p, p, p
+FROM generate_series('2026-05-30 00:00+00'::timestamptz, '2026-06-01 23:45+00', interval '15 min') AS at, generate_series(0, 199) AS p, generate_series(1, 5) AS m;
 DROP TABLE made;
 ANALYZE fleet_events;
 SET default_statistics_target = 1000;
-ANALYZE fleet_revisions, fleet_revision_resources, revision_convergence, proxy_rejections, fleet_days, proxy_status`
+ANALYZE fleet_revisions, fleet_revision_resources, revision_convergence, proxy_rejections, fleet_days, proxy_status, proxy_metrics`
 
 // TestReportsOnAMillionRows asks each report on six months of events: that it
 // uses indexes and opens no partition that it need not is in its plan, which is
@@ -86,6 +90,9 @@ func TestReportsOnAMillionRows(t *testing.T) {
 				m.Format(time.DateOnly) + " 00:00+00') TO ('" + m.AddDate(0, 1, 0).Format(time.DateOnly) + " 00:00+00')")
 		}
 	}
+	for day := time.Date(2026, 5, 28, 0, 0, 0, 0, time.UTC); day.Month() < 7; day = day.AddDate(0, 0, 1) {
+		d.run("SELECT proxy_metrics_make_day($1)", day)
+	}
 	began := time.Now()
 	d.run(million)
 	t.Logf("loaded in %v", time.Since(began).Round(time.Millisecond))
@@ -97,6 +104,10 @@ func TestReportsOnAMillionRows(t *testing.T) {
 	}
 	year := month
 	year.Since, year.Until = time.Date(2025, 7, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
+	days := archive.ReportQuery{
+		Tenant: "default", Name: "metric-3", Interval: "hour",
+		Since: time.Date(2026, 5, 31, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC),
+	}
 	of := func(q archive.ReportQuery, fleet string) archive.ReportQuery {
 		q.Fleet = fleet
 		return q
@@ -120,6 +131,7 @@ func TestReportsOnAMillionRows(t *testing.T) {
 		{"proxies_year", "proxies", year},
 		{"proxies_fleet_year", "proxies", of(year, "fleet-7")},
 		{"availability_year", "availability", year},
+		{"metrics_day", "metrics", of(days, "fleet-7")},
 		{"revision", "revision", of(month, "fleet-7")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -205,6 +217,9 @@ func ask(ctx context.Context, a *writer, report string, q archive.ReportQuery) (
 		return items(r, err)
 	case "availability":
 		r, err := a.Availability(ctx, q)
+		return items(r, err)
+	case "metrics":
+		r, err := a.Metrics(ctx, q)
 		return items(r, err)
 	}
 	rev, err := a.Revision(ctx, q.Tenant, q.Fleet, 500)

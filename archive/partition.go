@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,7 +13,10 @@ import (
 )
 
 // partitioned tables are ranged by month of their column "at".
-var partitioned = []string{"fleet_events", "endpoint_changes", "proxy_metrics", "proxy_rejections", "revision_convergence"}
+var partitioned = []string{"fleet_events", "endpoint_changes", "proxy_rejections", "revision_convergence"}
+
+// inventoried are all tables with partitions: those of proxy_metrics are days.
+func inventoried() []string { return append(slices.Clone(partitioned), "proxy_metrics") }
 
 const (
 	maintainEvery = time.Hour
@@ -48,6 +52,7 @@ func (s *session) maintain(ctx context.Context, st *fsm.State) {
 	s.maintained = time.Now().Add(maintainEvery)
 	now := time.Now()
 	err := s.makeMonths(ctx, s.firstMonth(st, now), monthOf(now).add(s.cfg.MonthsAhead))
+	err = errors.Join(err, s.maintainDays(ctx, now))
 	if s.cfg.Retention > 0 {
 		// A clock that runs ahead of the cluster's must not drop anything.
 		if logTime := time.Unix(0, st.Stamp()); logTime.Before(now) {
@@ -69,7 +74,7 @@ func (s *session) countDefaults(ctx context.Context) {
 		return
 	}
 	s.counted = time.Now().Add(countEvery)
-	for _, table := range partitioned {
+	for _, table := range inventoried() {
 		n, err := countDefault(ctx, s.conn, table)
 		if err != nil {
 			s.erred(err)

@@ -23,7 +23,7 @@ func TestPartitionsAreMadeAhead(t *testing.T) {
 	l.drained()
 	w.stop()
 	d := open(t, dsn)
-	for _, table := range []string{"fleet_events", "endpoint_changes", "proxy_metrics"} {
+	for _, table := range []string{"fleet_events", "endpoint_changes", "proxy_rejections"} {
 		d.want(monthName(table, 0)+" "+monthName(table, 1)+" "+monthName(table, 2)+" "+table+"_default", partitionsOf, table)
 	}
 	d.want(monthName("fleet_events", 0), "SELECT DISTINCT tableoid::regclass FROM fleet_events")

@@ -27,8 +27,12 @@ const (
 // ReportQuery bounds a report about one tenant.
 type ReportQuery struct {
 	// Tenant is needed; an empty Fleet stands for all. By and Kind select changes,
-	// Interval ("day", "month") says how proxies are summed.
+	// Interval says how proxies ("day", "month") and metrics ("minute", "hour",
+	// "day") are summed.
 	Tenant, Fleet, By, Kind, Interval string
+	// Name of the metric that is reported, which is needed; Proxy and Labels ("a=1,b=2")
+	// select of it, Group ("fleet", "proxy") says whose rows are shown.
+	Name, Proxy, Labels, Group string
 	// Since is inclusive, Until exclusive; zero: the default range up to now.
 	Since, Until time.Time
 	// Cursor is what the page before returned as Next.

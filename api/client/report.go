@@ -12,9 +12,12 @@ import (
 // the usual time.
 type ReportQuery struct {
 	Fleet string
-	// Kind and By select changes, Interval ("day" or "month") how proxies are
-	// summed.
+	// Kind and By select changes, Interval how proxies ("day" or "month") and metrics
+	// ("minute", "hour" or "day") are summed.
 	Kind, By, Interval string
+	// Name of a metric, which its report needs. Proxy and Labels ("a=1,b=2") select of
+	// it, Group ("fleet" or "proxy") says whose rows are shown.
+	Name, Proxy, Labels, Group string
 	// Since is inclusive, Until exclusive.
 	Since, Until time.Time
 	// Limit of the page, at most wire.MaxLimit; 0 means wire.DefaultLimit.
@@ -25,6 +28,7 @@ type ReportQuery struct {
 
 func (q ReportQuery) values() url.Values {
 	return queryOf("fleet", q.Fleet, "kind", q.Kind, "by", q.By, "interval", q.Interval,
+		"name", q.Name, "proxy", q.Proxy, "labels", q.Labels, "group", q.Group,
 		"since", instant(q.Since), "until", instant(q.Until), "limit", pageLimit(q.Limit), "cursor", q.Cursor)
 }
 
@@ -60,4 +64,10 @@ func (c *Client) ReportProxies(ctx context.Context, q ReportQuery) (*wire.Report
 // first.
 func (c *Client) ReportAvailability(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedAvailability], error) {
 	return report[wire.ReportedAvailability](ctx, c, "availability", q)
+}
+
+// ReportMetrics reads one page of what proxies have measured of a metric, newest
+// first.
+func (c *Client) ReportMetrics(ctx context.Context, q ReportQuery) (*wire.Report[wire.ReportedMetric], error) {
+	return report[wire.ReportedMetric](ctx, c, "metrics", q)
 }

@@ -65,6 +65,13 @@ func (shelf) Inventory(context.Context) (*wire.ArchiveDatabase, error) {
 	}, nil
 }
 
+func (shelf) Metrics(_ context.Context, q api.ReportQuery) (*wire.Report[wire.ReportedMetric], error) {
+	return shelved(q, wire.ReportedMetric{
+		From: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 11, 1, 0, 1, 0, 0, time.UTC), Fleet: "edge",
+		Name: q.Name, Kind: "counter", Labels: map[string]string{"class": "5"}, Proxies: 12, Count: 72, Value: 90,
+	})
+}
+
 func (shelf) Revision(_ context.Context, _, _ string, n uint64) (*fsm.Revision, error) {
 	return nil, fsm.Refusal(fsm.CodeRevisionNotFound, "there is no %d", n)
 }
@@ -83,6 +90,8 @@ func wantReports(t *testing.T, c *client.Client) {
 	wantPages(t, c, q, (*client.Client).ReportAvailability)
 	q.Interval = "month"
 	wantPages(t, c, q, (*client.Client).ReportProxies)
+	q.Interval, q.Name, q.Proxy, q.Labels, q.Group = "hour", "cluster.upstream_rq_total", "p1", "class=5", "proxy"
+	wantPages(t, c, q, (*client.Client).ReportMetrics)
 }
 
 func wantPages[T any](

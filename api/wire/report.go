@@ -94,6 +94,43 @@ type ReportedProxies struct {
 	Disconnected float64   `json:"disconnected"`
 }
 
+// ReportedMetric is what the proxies of a fleet, or one of them, have measured of
+// a metric over an interval.
+type ReportedMetric struct {
+	// From and To bound what of the interval is reported.
+	From  time.Time `json:"from"`
+	To    time.Time `json:"to"`
+	Fleet string    `json:"fleet"`
+	// Proxy is empty in rows of fleets.
+	Proxy  string            `json:"proxy,omitempty"`
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels"`
+	// Kind is "counter", "gauge" or "histogram".
+	Kind string `json:"kind"`
+	// Proxies that have measured it.
+	Proxies int `json:"proxies"`
+	// Count of samples, of a histogram's observations.
+	Count int64 `json:"count"`
+	// Value is how much a counter went up; the sum, over the proxies, of a gauge's
+	// averages; the average observation of a histogram.
+	Value float64 `json:"value"`
+	// Min and Max are those of the samples of a gauge.
+	Min *float64 `json:"min,omitempty"`
+	Max *float64 `json:"max,omitempty"`
+	// Percentiles of a histogram, estimated within its buckets.
+	P50 *float64 `json:"p50,omitempty"`
+	P90 *float64 `json:"p90,omitempty"`
+	P99 *float64 `json:"p99,omitempty"`
+}
+
+// PerSecond is the rate of a counter.
+func (m ReportedMetric) PerSecond() float64 {
+	if length := m.To.Sub(m.From).Seconds(); length > 0 {
+		return m.Value / length
+	}
+	return 0
+}
+
 // ReportedAvailability is a fleet's month.
 type ReportedAvailability struct {
 	From  time.Time `json:"from"`

@@ -21,7 +21,8 @@ func (a *app) reportsCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: needsVerb,
 	}
-	cmd.AddCommand(a.reportChanges(), a.reportConvergence(), a.reportRejections(), a.reportProxies(), a.reportAvailability())
+	cmd.AddCommand(a.reportChanges(), a.reportConvergence(), a.reportRejections(), a.reportProxies(), a.reportAvailability(),
+		a.reportMetrics())
 	return cmd
 }
 

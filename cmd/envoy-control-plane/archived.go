@@ -117,3 +117,17 @@ func (a archived) Inventory(ctx context.Context) (*wire.ArchiveDatabase, error) 
 	}
 	return out, nil
 }
+
+func (a archived) Metrics(ctx context.Context, q api.ReportQuery) (*wire.Report[wire.ReportedMetric], error) {
+	r, err := a.archive.Metrics(ctx, archive.ReportQuery(q))
+	return reported(r, err, func(m archive.Metric) (wire.ReportedMetric, error) {
+		out := wire.ReportedMetric{
+			From: m.From, To: m.To, Fleet: m.Fleet, Proxy: m.Proxy, Name: m.Name, Kind: m.Kind, Proxies: m.Proxies, Count: m.Count,
+			Value: m.Value, Min: m.Min, Max: m.Max, P50: m.P50, P90: m.P90, P99: m.P99,
+		}
+		if err := json.Unmarshal(m.Labels, &out.Labels); err != nil {
+			return out, fmt.Errorf("labels of %s: %w", m.Name, err)
+		}
+		return out, nil
+	})
+}
