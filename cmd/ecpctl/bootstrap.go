@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
@@ -22,6 +23,7 @@ func (a *app) bootstrapCommand() *cobra.Command {
 for its nodes' xDS addresses and lists all of them, so that the proxy can move between them.`,
 		Example: `  ecpctl bootstrap edge-1 --fleet edge > bootstrap.yaml && envoy -c bootstrap.yaml
   ecpctl bootstrap edge-1 --fleet edge --xds cp.example.com:18000 --zone eu-1a --label stage=canary
+  ecpctl bootstrap edge-1 --fleet edge --metrics-interval 10s
   ecpctl --tenant acme bootstrap mesh-1 --fleet mesh --sotw -o json`,
 		Args: cobra.ExactArgs(1),
 	}
@@ -37,6 +39,7 @@ for its nodes' xDS addresses and lists all of them, so that the proxy can move b
 	flags.BoolVar(&o.Services, "services", false, "a stream for each discovery service instead of one for all")
 	flags.DurationVar(&o.InitialFetchTimeout, "initial-fetch-timeout", 0,
 		"how long the Envoy waits for its first configuration before it starts without; 0: for ever")
+	flags.DurationVar(&o.MetricsInterval, "metrics-interval", 0, "how often the Envoy sends its metrics to the nodes (10s); 0: never")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.Proxy = args[0]
 		if a.tenant != client.DefaultTenant {
@@ -57,6 +60,9 @@ func (a *app) bootstrap(ctx context.Context, o bootstrap.Options) error {
 	}
 	if o.InitialFetchTimeout < 0 {
 		return misuse("--initial-fetch-timeout must not be negative")
+	}
+	if o.MetricsInterval != 0 && (o.MetricsInterval < time.Second || o.MetricsInterval > 5*time.Minute) {
+		return misuse("--metrics-interval must be 1s to 5m, or 0 for never") // Envoy takes no longer one
 	}
 	if len(o.XDS) == 0 {
 		found, err := a.xdsAddresses(ctx)

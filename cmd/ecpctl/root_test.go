@@ -134,12 +134,13 @@ func TestMisuseExitsWithTwo(t *testing.T) {
 		"bootstrap p":                   "--fleet is needed",
 		"bootstrap --fleet edge":        "accepts 1 arg",
 		"bootstrap p --fleet f --xds h": "xDS address",
-		"token create --role admin":     "--subject is needed",
-		"token create --subject a":      "it is viewer, operator or admin",
+		"bootstrap p --fleet f --metrics-interval 1ms":                    "--metrics-interval",
+		"token create --role admin":                                       "--subject is needed",
+		"token create --subject a":                                        "it is viewer, operator or admin",
 		"token create --subject a --role admin --ttl 0s":                  "--ttl",
 		"token create --subject a --role admin":                           "there is no secret",
 		"--tenant x token create --subject a --role viewer --all-tenants": "either --tenant or --all-tenants",
-		"completion tcsh": `invalid argument "tcsh"`,
+		"completion tcsh":                                                 `invalid argument "tcsh"`,
 	}
 	for line, want := range tests {
 		t.Run(line, func(t *testing.T) {

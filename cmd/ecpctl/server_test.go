@@ -489,6 +489,11 @@ func TestBootstrap(t *testing.T) {
 	r.prints("address: cp-0", "address: cp-1", "DELTA_GRPC")
 	r = ecpctl(t, "http://127.0.0.1:1", "", "bootstrap", "p", "--fleet", "f", "--xds", "cp:1", "--sotw", "-o", "json").exits(exitDone)
 	decode[map[string]any](r)
+	if strings.Contains(r.out, "stats") {
+		t.Errorf("sends metrics: %s", r.out)
+	}
+	ecpctl(t, s, "", "bootstrap", "p", "--fleet", "f", "--metrics-interval", "10s").exits(exitDone).
+		prints("stats_flush_interval: 10s", "envoy.stat_sinks.metrics_service", "emit_tags_as_labels: true")
 	if strings.Contains(r.out, "tenant") || strings.Contains(r.out, "DELTA_GRPC") {
 		t.Errorf("printed %s", r.out)
 	}

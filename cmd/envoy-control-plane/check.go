@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/org/envoy-control-plane/archive/rollup"
 )
 
 var nodeIDPattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?$`)
@@ -22,6 +24,7 @@ func (c *config) check() []error {
 	}
 	wrong = append(wrong, c.checkPorts()...)
 	wrong = append(wrong, c.checkBackups()...)
+	wrong = append(wrong, c.checkMetrics()...)
 	if n := len(c.initialMembers); n > 0 && c.bootstrapExpect > n {
 		mistake("--bootstrap-expect: %d nodes expected of %d --initial-members", c.bootstrapExpect, n)
 	}
@@ -84,6 +87,21 @@ func (c *config) check() []error {
 	}
 	if c.jwtSecret == "" && !c.insecure && !c.onLoopback() {
 		mistake("--bind: %s is reachable from other hosts and no JWT secret is set; set JWT_SECRET or --jwt-secret-file, or say --insecure", c.bind)
+	}
+	return wrong
+}
+
+func (c *config) checkMetrics() []error {
+	var wrong []error
+	mistake := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	if err := rollup.CheckAllow(c.proxyMetrics); err != nil {
+		mistake("--proxy-metrics: %w", err)
+	}
+	if err := rollup.CheckInterval(c.proxyMetricsInterval); err != nil {
+		mistake("--proxy-metrics-interval: %w", err)
+	}
+	if c.proxyMetricsRetention < 0 {
+		mistake("--proxy-metrics-retention: %s is below 0", c.proxyMetricsRetention)
 	}
 	return wrong
 }

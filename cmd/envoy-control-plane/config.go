@@ -47,6 +47,10 @@ type config struct {
 	archiveReplayWindow          time.Duration
 	archiveRetention             time.Duration
 
+	proxyMetrics          []string
+	proxyMetricsInterval  time.Duration
+	proxyMetricsRetention time.Duration
+
 	backupTo      string
 	backupTarget  backup.Target // read from backupTo, nil without
 	backupEvery   time.Duration
@@ -108,6 +112,9 @@ var settings = []setting{
 	{"archive-overflow", "ARCHIVE_OVERFLOW"},
 	{"archive-replay-window", "ARCHIVE_REPLAY_WINDOW"},
 	{"archive-retention", "ARCHIVE_RETENTION"},
+	{"proxy-metrics", "PROXY_METRICS"},
+	{"proxy-metrics-interval", "PROXY_METRICS_INTERVAL"},
+	{"proxy-metrics-retention", "PROXY_METRICS_RETENTION"},
 	{"backup-to", "BACKUP_TO"},
 	{"backup-every", "BACKUP_EVERY"},
 	{"backup-keep", "BACKUP_KEEP"},
@@ -153,6 +160,9 @@ func (c *config) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.archiveOverflow, "archive-overflow", "block", "when the outbox is full: block writes, or leave a gap in the archive")
 	flags.DurationVar(&c.archiveReplayWindow, "archive-replay-window", 15*time.Minute, "how long archived events stay in memory for a database that lost them")
 	flags.DurationVar(&c.archiveRetention, "archive-retention", 0, "how long events stay in the archive after the end of their month (0: for ever)")
+	flags.StringSliceVar(&c.proxyMetrics, "proxy-metrics", nil, "names of proxies' metrics to keep in the database, comma-separated, * for any characters; none: keep none (default: a list for load, errors, latency and health)")
+	flags.DurationVar(&c.proxyMetricsInterval, "proxy-metrics-interval", time.Minute, "what a row of proxies' metrics sums up")
+	flags.DurationVar(&c.proxyMetricsRetention, "proxy-metrics-retention", 14*24*time.Hour, "how long proxies' metrics are kept, in whole days; 0: for ever")
 	flags.StringVar(&c.backupTo, "backup-to", "", "directory, or s3://BUCKET/PREFIX?endpoint=URL&region=NAME&path-style=true, that the leader puts backups into (default: none are made)")
 	flags.DurationVar(&c.backupEvery, "backup-every", time.Hour, "time between two backups")
 	flags.IntVar(&c.backupKeep, "backup-keep", 30, "how many backups stay, the newest ones; 0: none is ever removed")

@@ -102,6 +102,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 	_, err := parse(t, env, "--node-id", "a b", "--bind", "here", "--xds-port", "70000", "--raft-port", "7946",
 		"--log-level", "loud", "--log-format", "xml", "--bootstrap-expect", "3", "--initial-members", "a,b",
 		"--archive-replay-window", "0s", "--stop-timeout", "-1s", "--stale-after", "-1s", "--replace-after", "-1s", "--forget-after", "-1s", "--drain-time", "0s", "--xds-balance", "maybe", "--event-streams", "0",
+		"--proxy-metrics", "a b", "--proxy-metrics-interval", "7s", "--proxy-metrics-retention", "-1s",
 		"--jwt-secret-file", "/nowhere", "--database-read-url", "x",
 		"--secrets-key-file", "/nowhere/keys", "--proxy-grace", "-1s", "--proxy-retention", "-1s",
 		"--backup-to", "s3://b?style=path", "--backup-every", "1ms", "--backup-keep", "-1", "--backup-keep-for", "-1s")
@@ -111,6 +112,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 	for _, want := range []string{
 		"SERVER_PORT", "--archive-overflow", "--node-id", "--bind", "--xds-port: 70000", "--gossip-port: 7946 is --raft-port",
 		"--log-level", "--log-format", "expected of 2 --initial-members", "need --join", "--archive-replay-window", "--stop-timeout", "--stale-after", "--replace-after", "--forget-after", "--drain-time", "--xds-balance", "--event-streams",
+		"--proxy-metrics:", "--proxy-metrics-interval", "--proxy-metrics-retention",
 		"--jwt-secret-file", "--database-read-url", "--secrets-key-file", "--proxy-grace", "--proxy-retention",
 		"--backup-to: bucket \"b\"", "unknown parameter \"style\"", "--backup-every", "--backup-keep: -1", "--backup-keep-for",
 	} {

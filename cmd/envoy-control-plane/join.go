@@ -34,6 +34,13 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	if c.keys != nil {
 		streams.Secrets = c.keys
 	}
+	if c.keepsMetrics() {
+		var err error
+		if s.metrics, err = newMetrics(c, s); err != nil {
+			return nil, err
+		}
+		streams.Metrics = measuring{s.metrics}
+	}
 	s.xds = xds.New(xds.Config{
 		NodeID: c.nodeID, NodeStart: time.Now().UnixNano(), Balance: c.xdsBalance == "on", DrainTime: c.drainTime,
 		ProxyGrace: cmp.Or(c.proxyGrace, -1), // 0 is no grace here, and the default there
@@ -105,7 +112,8 @@ func newArchive(c *config, s *server, messages *resource.Decoder) (*archive.Arch
 	}
 	return archive.New(archive.Config{
 		DatabaseURL: c.databaseURL, ReadURL: c.databaseReadURL, Node: c.nodeID,
-		Overflow: overflow, ReplayWindow: c.archiveReplayWindow, Retention: c.archiveRetention,
+		Overflow: overflow, ReplayWindow: c.archiveReplayWindow,
+		Retention: c.archiveRetention, MetricsRetention: c.proxyMetricsRetention,
 	}, archive.Deps{
 		Log: s.log.With("part", "archive"), Registry: s.registry, Cluster: lateCluster{s},
 		JSON: func(typeURL string, body []byte) (json.RawMessage, error) { return messages.JSON(typeURL, body) },

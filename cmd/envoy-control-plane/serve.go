@@ -16,6 +16,7 @@ import (
 
 	"github.com/org/envoy-control-plane/api"
 	"github.com/org/envoy-control-plane/archive"
+	"github.com/org/envoy-control-plane/archive/rollup"
 	"github.com/org/envoy-control-plane/cluster"
 	"github.com/org/envoy-control-plane/cluster/backup"
 	"github.com/org/envoy-control-plane/xds"
@@ -64,14 +65,15 @@ type server struct {
 
 	cluster *cluster.Node
 	xds     *xds.Server
-	archive *archive.Archive // nil without a database
-	backup  *backup.Keeper   // nil where no backups are made
+	archive *archive.Archive  // nil without a database
+	metrics *rollup.Collector // nil where those of proxies are not kept
+	backup  *backup.Keeper    // nil where no backups are made
 	api     *api.Server
 	reaper  *reaper
 	grpc    *grpc.Server
 
 	// What runs, in the order in which it stops.
-	apiPart, reaperPart, archivePart, xdsPart, grpcPart, clusterPart, backupPart, metricsPart *part
+	apiPart, reaperPart, archivePart, xdsPart, grpcPart, rollupPart, clusterPart, backupPart, metricsPart *part
 }
 
 // run starts the node and keeps it until ctx ends, then stops it in order. An
@@ -136,6 +138,9 @@ func (s *server) start(ctx context.Context) error {
 		none := &withoutArchive{log: s.log, cluster: s.cluster, off: s.cfg.archiveOff}
 		s.archivePart = s.group.start("archive", none.Run)
 	}
+	if s.metrics != nil {
+		s.rollupPart = s.group.start("metrics of proxies", s.metrics.Run)
+	}
 	s.reaperPart = s.group.start("reaper", s.reaper.Run)
 	if s.backup != nil {
 		s.backupPart = s.group.start("backup", s.backup.Run)
@@ -150,10 +155,11 @@ func (s *server) start(ctx context.Context) error {
 //  2. leadership moves, so that writes go on elsewhere;
 //  3. the archive's writer ends, another leader's has begun;
 //  4. xDS streams end in small steps and come up on other nodes;
-//  5. the node leaves gossip and stops Raft and its stores;
-//  6. a backup that is being made has ended with the leadership; its target
+//  5. what proxies have measured until then is written;
+//  6. the node leaves gossip and stops Raft and its stores;
+//  7. a backup that is being made has ended with the leadership; its target
 //     may hang, so that it is not waited for;
-//  7. metrics last.
+//  8. metrics last.
 func (s *server) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.stopTimeout)
 	defer cancel()
@@ -173,6 +179,7 @@ func (s *server) stop() {
 	}
 	s.group.stop(ctx, s.grpcPart)
 	s.group.stop(ctx, s.xdsPart)
+	s.group.stop(ctx, s.rollupPart)
 	if s.clusterPart != nil {
 		if err := s.cluster.Leave(ctx); err != nil {
 			s.log.Warn("leaving the cluster", "error", err)

@@ -38,6 +38,9 @@ type Options struct {
 	// listeners and clusters before it goes on without them. 0 waits for
 	// ever: it never starts to serve half-configured.
 	InitialFetchTimeout time.Duration
+	// MetricsInterval is how often the Envoy sends its metrics to the nodes, at
+	// least a millisecond. 0: never.
+	MetricsInterval time.Duration
 }
 
 const xdsCluster = "envoy_control_plane"
@@ -60,12 +63,31 @@ func Envoy(o Options) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin address: %w", err)
 	}
-	return yaml.Marshal(object{
+	out := object{
 		"node":              node(o),
 		"admin":             object{"address": admin},
 		"dynamic_resources": dynamicResources(o),
 		"static_resources":  object{"clusters": []object{cluster}},
-	})
+	}
+	if o.MetricsInterval > 0 {
+		out["stats_flush_interval"], out["stats_sinks"] = seconds(o.MetricsInterval), []object{metricsSink()}
+	}
+	return yaml.Marshal(out)
+}
+
+// metricsSink sends metrics as the nodes take them: counters as totals, which is
+// the default, what names share taken out as labels, and each histogram once.
+func metricsSink() object {
+	return object{
+		"name": "envoy.stat_sinks.metrics_service",
+		"typed_config": object{
+			"@type":                 "type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig",
+			"transport_api_version": "V3",
+			"grpc_service":          object{"envoy_grpc": object{"cluster_name": xdsCluster}},
+			"emit_tags_as_labels":   true,
+			"histogram_emit_mode":   "HISTOGRAM",
+		},
+	}
 }
 
 func node(o Options) object {

@@ -128,6 +128,9 @@ func (c *cluster) applySample(ctx context.Context) error {
 	return nil
 }
 
+// metricsInterval is how often the Envoys send their metrics to the nodes.
+const metricsInterval = 10 * time.Second
+
 func (c *cluster) startEnvoys(ctx context.Context) error {
 	xds := make([]string, len(c.nodes))
 	for i, n := range c.nodes {
@@ -142,9 +145,11 @@ func (c *cluster) startEnvoys(ctx context.Context) error {
 		}
 		// Each begins with another node, so that they spread.
 		order := append(append([]string{}, xds[i%len(xds):]...), xds[:i%len(xds)]...)
-		text, err := bootstrap.Envoy(bootstrap.Options{
-			Proxy: id, Fleet: fleet, XDS: order, Admin: local.Loopback(c.port(adminPort) + i),
-		})
+		options := bootstrap.Options{Proxy: id, Fleet: fleet, XDS: order, Admin: local.Loopback(c.port(adminPort) + i)}
+		if c.database != "" {
+			options.MetricsInterval = metricsInterval
+		}
+		text, err := bootstrap.Envoy(options)
 		if err != nil {
 			return err
 		}
