@@ -6,6 +6,9 @@
 // state, or of xDS: a database that is away makes the outbox grow and nothing
 // else.
 //
+// What proxies measure is written by archive/rollup, apart from all of this; here
+// are its partitions and its report.
+//
 // Run's goroutine does all of the writing, while the node leads: the batches,
 // and the digest of what is stored that reports are answered from. Applied is
 // called on the goroutine that applies the log and only rings a bell. Status,
