@@ -75,4 +75,5 @@ GRANT UPDATE (expected, synced, rejected, departed, within_ms, streams, slowest,
 -- Months are made and dropped by functions that run as the owner, who says in
 -- archive_policy what must stay.
 GRANT EXECUTE ON FUNCTION archive_make_partition, archive_drop_partition, archive_trim_default TO :"writer";
+GRANT EXECUTE ON FUNCTION proxy_metrics_make_day, proxy_metrics_drop_days TO :"writer";
 COMMIT;
