@@ -139,6 +139,9 @@ func alarms(a *wire.Archive, now time.Time) (out []string) {
 	if at := a.Database.LastGapAt; at != nil && now.Sub(*at) < freshGap {
 		alarm("events were gone before they could be stored, noticed at %s", at.Format(time.RFC3339))
 	}
+	if n := a.Database.Quarantined; n > 0 {
+		alarm("%d events are set aside, Postgres refuses them", n)
+	}
 	for _, t := range a.Database.Tables {
 		if t.DefaultRows > 0 {
 			alarm("%d rows of %s fit in no partition", t.DefaultRows, t.Name)

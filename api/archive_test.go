@@ -86,11 +86,12 @@ func TestArchiveAlarms(t *testing.T) {
 		return got
 	}
 	s.inventory.Gaps, s.inventory.GapEvents, s.inventory.LastGapAt, s.inventory.Tables[1].DefaultRows = 1, 7, new(time.Now()), 9
+	s.inventory.Quarantined = 2
 	late := "should have been made"
 	if time.Now().UTC().Day() == 1 && time.Now().UTC().Hour() < 3 {
 		s.inventory.Tables[1].Partitions = s.inventory.Tables[0].Partitions[:1] // the month before
 	}
-	alarms("events were gone", "9 rows of endpoint_changes fit in no partition", late)
+	alarms("events were gone", "2 events are set aside", "9 rows of endpoint_changes fit in no partition", late)
 
 	// The leader, another node, cannot write, and the database is away.
 	r.node.archive.Reason, s.err = "connection refused", errors.New("dial: refused")

@@ -23,7 +23,10 @@ type Inventory struct {
 	LastGap         time.Time
 	// Digested is the log time up to which reports count; zero while none does.
 	Digested time.Time
-	Tables   []Table
+	// Quarantined are the events of all histories that are set aside because
+	// Postgres refuses them.
+	Quarantined uint64
+	Tables      []Table
 }
 
 // Cursor is how far the present epoch is stored, and by whom.
@@ -62,8 +65,8 @@ func (a *Archive) Inventory(ctx context.Context) (*Inventory, error) {
 			return err
 		}
 		var last *time.Time
-		err = pool.QueryRow(ctx, `SELECT count(*), coalesce(sum(to_seq - from_seq + 1), 0), max(noticed_at) FROM archive_gaps`).
-			Scan(&out.Gaps, &out.GapEvents, &last)
+		err = pool.QueryRow(ctx, `SELECT count(*), coalesce(sum(to_seq - from_seq + 1), 0), max(noticed_at),
+			(SELECT count(*) FROM archive_quarantine) FROM archive_gaps`).Scan(&out.Gaps, &out.GapEvents, &last, &out.Quarantined)
 		if err != nil {
 			return err
 		}

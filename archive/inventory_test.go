@@ -64,9 +64,11 @@ func TestInventory(t *testing.T) {
 	d := open(t, dsn)
 	d.run("INSERT INTO archive_gaps VALUES ('c', 'e', 5, 9, 'n1')")
 	d.run(`INSERT INTO fleet_events SELECT 'x', 'x', n, '', 0, 0, '2031-01-01', '', 'k', '', '{}' FROM generate_series(1, 3) n`)
+	d.run(`INSERT INTO archive_quarantine (cluster, epoch, seq, log_index, at, tenant, kind, sqlstate, reason, content, node)
+		VALUES ('c', 'e', 4, 4, now(), '', 'k', '22P05', 'r', '', 'n1')`)
 	d.run("ANALYZE fleet_events")
 	have = inventory(t, w)
-	if have.Gaps != 1 || have.GapEvents != 5 || time.Since(have.LastGap) > time.Minute || have.Tables[0].DefaultRows != 3 || have.Tables[0].Partitions[0].Rows != l.State().Seq() {
+	if have.Gaps != 1 || have.GapEvents != 5 || have.Quarantined != 1 || time.Since(have.LastGap) > time.Minute || have.Tables[0].DefaultRows != 3 || have.Tables[0].Partitions[0].Rows != l.State().Seq() {
 		t.Errorf("%d gaps of %d events, %q", have.Gaps, have.GapEvents, lines(have.Tables[0]))
 	}
 	w.stop()

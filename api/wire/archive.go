@@ -69,6 +69,9 @@ type ArchiveDatabase struct {
 	GapEvents uint64 `json:"gap_events"`
 	// LastGapAt is when the newest was noticed.
 	LastGapAt *time.Time `json:"last_gap_at,omitempty"`
+	// Quarantined are the events of all histories that are set aside, in
+	// archive_quarantine, because Postgres refuses them.
+	Quarantined uint64 `json:"quarantined"`
 	// ReportsAsOf is the log time until which reports count.
 	ReportsAsOf *time.Time     `json:"reports_as_of,omitempty"`
 	Tables      []ArchiveTable `json:"tables"`

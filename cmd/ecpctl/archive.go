@@ -63,7 +63,7 @@ func archiveStatus(t *table, is *wire.Archive) {
 	if c := db.Cursor; c != nil {
 		t.line("cursor %d, by %s in term %d, %s", c.Seq, clean(c.Node), c.Term, instant(c.UpdatedAt))
 	}
-	t.line("%d events are missing, in %d gaps", db.GapEvents, db.Gaps)
+	t.line("%d events are missing, in %d gaps; %d are set aside", db.GapEvents, db.Gaps, db.Quarantined)
 	if db.ReportsAsOf != nil {
 		t.line("reports as of %s", instant(*db.ReportsAsOf))
 	}

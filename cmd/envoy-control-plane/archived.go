@@ -95,7 +95,9 @@ func (a archived) Inventory(ctx context.Context) (*wire.ArchiveDatabase, error) 
 	if err != nil {
 		return nil, err
 	}
-	out := &wire.ArchiveDatabase{Gaps: have.Gaps, GapEvents: have.GapEvents, Tables: make([]wire.ArchiveTable, len(have.Tables))}
+	out := &wire.ArchiveDatabase{
+		Gaps: have.Gaps, GapEvents: have.GapEvents, Quarantined: have.Quarantined, Tables: make([]wire.ArchiveTable, len(have.Tables)),
+	}
 	if c := have.Cursor; c != nil {
 		out.Cursor = &wire.ArchiveCursor{Seq: c.Seq, Term: c.Term, Node: c.Node, UpdatedAt: c.UpdatedAt}
 	}
