@@ -85,12 +85,13 @@ test: envoys $(VERSITYGW) $(HELM) ## Run every test under the race detector
 simulate: ## Run SCHEDULES=1000 of faults on whole clusters in simulated time
 	CLUSTER_SIM_SCHEDULES=$(SCHEDULES) $(GO) test -count=1 -timeout 12h -run 'TestSimulation$$' ./cluster
 
-# A quarter of an hour, and FAULTS. ECP_FAULTS_SEED=n repeats the schedule of a run
+# Half an hour, and FAULTS. ECP_FAULTS_SEED=n repeats the schedule of a run
 # that has failed.
 .PHONY: soak
-soak: envoy ## Move routes 1,000 times under load, 20,000 simulated schedules, then faults under load for FAULTS=30m, and KILLS=100 of the leader at work on the archive
+soak: envoy ## Routes moved under load, simulated clusters, subscribers' schedules, faults for FAULTS=30m, KILLS=100 of the archive's leader
 	ECP_SOAK_MOVES=$(MOVES) $(GO) test -count=1 -timeout 30m -run NoRequestFails -v ./deploy/e2e
 	@$(MAKE) --no-print-directory simulate SCHEDULES=20000
+	ECP_SCHEDULES=2000 $(GO) test -count=1 -timeout 1h -run EventSchedules -v ./api
 	ECP_FAULTS_FOR=$(FAULTS) ECP_FAULTS_KILLS=$(KILLS) $(GO) test -count=1 -timeout 24h -run 'Faults|Elect|Archive' -v ./deploy/faults
 
 # The coverage of fsm: a package's own tests alone count for it, generated code does not. Where fsm

@@ -28,7 +28,7 @@ import (
 // connections, and backups are restored. Each subscriber must get what the log has: no gap,
 // no double, no other order. ECP_SCHEDULES says how many schedules, ECP_SEED the first seed.
 func TestEventSchedules(t *testing.T) {
-	count, seed := uint64(300), rand.Uint64()>>32
+	count, seed := uint64(100), rand.Uint64()>>32
 	if testing.Short() {
 		count = 30
 	}
