@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,10 +82,13 @@ func outboxJSON(st *fsm.State) wire.ArchiveOutbox {
 const monthFormat = "2006-01"
 
 // nextMonths are the month after the newest that all tables have, and the oldest
-// that one has.
+// that one has. A table with partitions of days has other times.
 func nextMonths(a *wire.Archive) (made, dropped *wire.ArchiveMonth) {
 	var newest, oldest time.Time
 	for i, t := range a.Database.Tables {
+		if slices.ContainsFunc(t.Partitions, ofDay) {
+			continue
+		}
 		var last time.Time
 		for _, p := range t.Partitions {
 			if p.To == nil {
@@ -110,6 +114,10 @@ func nextMonths(a *wire.Archive) (made, dropped *wire.ArchiveMonth) {
 		}
 	}
 	return made, dropped
+}
+
+func ofDay(p wire.ArchivePartition) bool {
+	return p.From != nil && p.To != nil && p.To.Sub(*p.From) <= 24*time.Hour
 }
 
 // freshGap is how long a gap is news; it stays in the record for ever.

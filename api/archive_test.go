@@ -31,6 +31,9 @@ func stored() *wire.ArchiveDatabase {
 				part("fleet_events_a", month.AddDate(0, -1, 0)), part("fleet_events_b", month), {Name: "fleet_events_default"},
 			}},
 			{Name: "endpoint_changes", Partitions: []wire.ArchivePartition{part("endpoint_changes_b", month)}},
+			{Name: "proxy_metrics", Partitions: []wire.ArchivePartition{
+				{Name: "proxy_metrics_a", From: new(month.AddDate(0, -2, 0)), To: new(month.AddDate(0, -2, 1))},
+			}},
 		},
 	}
 }

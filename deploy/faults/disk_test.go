@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/org/envoy-control-plane/deploy/load"
 )
 
 // flipBits changes a letter of what a stopped node has in its log. It must
 // not start, and come back as a new one once its data are moved aside.
 func flipBits(c *cluster, i int, hold time.Duration, r *rand.Rand) error {
 	return c.damage(i, hold, func(file []byte) ([]byte, error) {
-		needle := []byte("fault-suite-") // begins the idempotency keys
+		needle := []byte(load.KeyPrefix)
 		var places []int
 		for at := 0; ; {
 			n := bytes.Index(file[at:], needle)

@@ -116,13 +116,16 @@ func (c *Client) Send(ctx context.Context, method, target, key string, body []by
 	return &Answer{resp.StatusCode, resp.Header, got}, err
 }
 
+// KeyPrefix begins every idempotency key, so that a write is found in a file.
+const KeyPrefix = "load-suite-"
+
 // write asks for one write until a node decides it, always under one key.
 func (c *Client) write(ctx context.Context, o *history.Operation, method, path string, body any) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		panic(err)
 	}
-	key := fmt.Sprintf("load-%d-%d", c.ID, o.ID)
+	key := fmt.Sprintf("%s%d-%d", KeyPrefix, c.ID, o.ID)
 	open := false
 	last := ""
 	for range c.Attempts {
