@@ -14,6 +14,7 @@ func TestProxyThatIsAhead(t *testing.T) {
 	f.replace(cluster(t, "a", 1))
 	old := f.current()
 	f.replace(cluster(t, "a", 2))
+	check(t, f.server.Seen(t.Context(), f.current().Index()))
 	first := f.connect(adsDelta)
 	first.ask(fsm.TypeCluster)
 	have := first.accept("cluster a").versions
