@@ -140,19 +140,14 @@ func nodeOfMetrics(message []byte) ([]byte, error) {
 // bytesField returns the last field of a number that is bytes, nil when there is
 // none.
 func bytesField(b []byte, number protowire.Number) (out []byte, err error) {
-	for len(b) > 0 {
-		num, wire, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return nil, status.Error(codes.InvalidArgument, protowire.ParseError(n).Error())
+	err = eachField(b, func(num protowire.Number, v []byte) error {
+		if num == number {
+			out = v
 		}
-		b = b[n:]
-		if n = protowire.ConsumeFieldValue(num, wire, b); n < 0 {
-			return nil, status.Error(codes.InvalidArgument, protowire.ParseError(n).Error())
-		}
-		if num == number && wire == protowire.BytesType {
-			out, _ = protowire.ConsumeBytes(b)
-		}
-		b = b[n:]
+		return nil
+	})
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	return out, nil
 }
