@@ -160,6 +160,24 @@ func TestSettingsAreConfiguredOnce(t *testing.T) {
 	}
 }
 
+// What is committed before the database was ever reached waits for it too, not
+// only the newest of it.
+func TestEventsWaitForADatabaseThatWasNeverThere(t *testing.T) {
+	t.Parallel()
+	l := newLog(t, "c", "e")
+	w := l.start("postgres://127.0.0.1:1/nobody", 1)
+	eventually(t, "down", func() bool { return w.Status().State == archive.StateDown })
+	l.putFleet("default", "edge", "ann")
+	if st := l.State(); !st.Archive().GetEnabled() || st.OutboxBytes() == 0 {
+		t.Fatalf("%d bytes wait, settings %v", st.OutboxBytes(), st.Archive())
+	}
+	w.stop()
+	url := local.TestDatabase(t)
+	l.start(url, 2)
+	l.drained()
+	open(t, url).wantOnce("e", 0, l.State().Seq())
+}
+
 func TestFollowersDoNotWrite(t *testing.T) {
 	t.Parallel()
 	url, l := local.TestDatabase(t), newLog(t, "c", "e")

@@ -68,12 +68,16 @@ SET LOCAL idle_in_transaction_session_timeout = '30s'`
 const maxMigration = 15 * time.Minute
 
 // open connects, brings the schema up to date and claims the cursor for this
-// node's term. It returns nil while there is nothing to archive yet.
+// node's term. It returns nil while there is nothing to archive yet. Events wait
+// for a database from the start, whether it can be reached or not.
 func (a *Archive) open(ctx context.Context) (*session, error) {
 	term, st := a.cluster.Term(), a.cluster.State()
 	if !a.cluster.IsLeader() || st.Identity().GetEpoch() == "" {
 		return nil, nil
 	}
+	configuring, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	_ = a.configure(configuring, st) // logged; turns try again
 	conn, err := connect(ctx, a.cfg.DatabaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -169,19 +173,19 @@ func (s *session) turn(ctx context.Context) (more bool, err error) {
 }
 
 // configure makes the cluster's settings this node's.
-func (s *session) configure(ctx context.Context, st *fsm.State) error {
-	want := s.cfg.settings(st.Archive())
+func (a *Archive) configure(ctx context.Context, st *fsm.State) error {
+	want := a.cfg.settings(st.Archive())
 	if proto.Equal(want, st.Archive()) {
 		return nil
 	}
-	err := s.propose(ctx, &fsmpb.Command{By: "archive", Op: &fsmpb.Command_ConfigureArchive{
+	err := a.propose(ctx, &fsmpb.Command{By: "archive", Op: &fsmpb.Command_ConfigureArchive{
 		ConfigureArchive: &fsmpb.ConfigureArchive{Settings: want},
 	}})
 	if err != nil {
-		s.log.Warn("archive: configure the cluster", "error", err)
+		a.log.Warn("archive: configure the cluster", "error", err)
 		return err
 	}
-	s.Applied(nil, nil) // a turn with the new settings
+	a.Applied(nil, nil) // a turn with the new settings
 	return nil
 }
 
@@ -205,8 +209,8 @@ func (s *session) acknowledge(ctx context.Context, st *fsm.State) error {
 	return s.at(stepDone)
 }
 
-func (s *session) propose(ctx context.Context, c *fsmpb.Command) error {
-	r, err := s.cluster.Propose(ctx, c)
+func (a *Archive) propose(ctx context.Context, c *fsmpb.Command) error {
+	r, err := a.cluster.Propose(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -73,7 +72,7 @@ func testServer() (string, error) {
 }
 
 func dropDatabase(admin, name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), postgresStart) // it waits for a checkpoint
 	defer cancel()
 	conn, err := pgx.Connect(ctx, admin)
 	if err != nil {
