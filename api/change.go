@@ -1,7 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/fsm"
@@ -36,11 +39,54 @@ func (s *Server) rollbackFleet(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	command := &fsmpb.RollbackFleet{Tenant: c.param("tenant"), Fleet: c.param("fleet"), Force: force}
-	if err := decodeRollback(raw, command); err != nil {
+	to := &fsmpb.RollbackFleet{Tenant: c.param("tenant"), Fleet: c.param("fleet"), Force: force}
+	if err := decodeRollback(raw, to); err != nil {
 		return nil, err
 	}
-	return s.change(c, raw, &fsmpb.Command{Op: &fsmpb.Command_RollbackFleet{RollbackFleet: command}})
+	command := &fsmpb.Command{Op: &fsmpb.Command_RollbackFleet{RollbackFleet: to}}
+	if again, err := s.changeBack(c, to); err != nil {
+		return nil, err
+	} else if again != nil {
+		command.Op = &fsmpb.Command_ChangeFleet{ChangeFleet: again}
+	}
+	return s.change(c, raw, command)
+}
+
+// changeBack is the change that makes a fleet what it was at a revision that the
+// archive alone still has; nil where a rollback says it all.
+func (s *Server) changeBack(c *call, to *fsmpb.RollbackFleet) (*fsmpb.ChangeFleet, error) {
+	st := s.deps.Cluster.State()
+	f, ok := st.Fleet(to.Tenant, to.Fleet)
+	if !ok || to.To > f.GetRevision() || s.deps.Archived == nil {
+		return nil, nil
+	}
+	if _, ok := st.Revision(to.Tenant, to.Fleet, to.To); ok {
+		return nil, nil
+	}
+	past, err := s.deps.Archived.Revision(c.ctx, to.Tenant, to.Fleet, to.To)
+	if err != nil {
+		return nil, s.archiveRefusal(c, err)
+	}
+	out := &fsmpb.ChangeFleet{
+		Tenant: to.Tenant, Fleet: to.Fleet, Force: to.Force, ExpectRevision: to.ExpectRevision,
+		Mode: fsmpb.ChangeFleet_REPLACE, Message: cmp.Or(to.Message, fmt.Sprintf("rollback to %d", to.To)),
+	}
+	size := 0
+	for _, url := range past.Types() {
+		for res := range past.Resources(url) {
+			if size += len(res.GetBody()); size > wire.MaxBodyBytes {
+				return nil, refuse(wire.CodeBodyTooLarge, "revision %d has more than the %d bytes that one change may bring", to.To, wire.MaxBodyBytes)
+			}
+			references, binds, err := s.deps.Resources.Extract(url, res.GetBody())
+			if err != nil {
+				return nil, refuse(wire.CodeUnknownType, "revision %d, %q: %v", to.To, res.GetName(), err)
+			}
+			row := proto.CloneOf(res)
+			row.References, row.Binds = references, binds
+			out.Upsert = append(out.Upsert, row)
+		}
+	}
+	return out, nil
 }
 
 // change proposes, or tries out, what makes a revision.

@@ -90,6 +90,8 @@ type Resources interface {
 	DecodeSecret(name string, raw []byte) (plain []byte, info *fsmpb.SecretInfo, problems []wire.FieldError)
 	// JSON returns a stored message as JSON with its @type.
 	JSON(typeURL string, body []byte) ([]byte, error)
+	// Extract returns what a stored message needs and binds.
+	Extract(typeURL string, body []byte) (references []*fsmpb.Reference, binds []string, err error)
 }
 
 // Sealer encrypts secrets before they become commands.

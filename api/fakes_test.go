@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -270,6 +271,14 @@ func (plainResources) DecodeEndpoints(service string, raw []byte) (body, hash []
 
 func (plainResources) DecodeSecret(_ string, raw []byte) ([]byte, *fsmpb.SecretInfo, []wire.FieldError) {
 	return bytes.Clone(raw), &fsmpb.SecretInfo{Kind: "generic_secret"}, nil
+}
+
+func (r plainResources) Extract(_ string, body []byte) (references []*fsmpb.Reference, binds []string, err error) {
+	res, problems := r.Decode("", body)
+	if len(problems) > 0 {
+		return nil, nil, errors.New(problems[0].Detail)
+	}
+	return res.References, res.Binds, nil
 }
 
 func (plainResources) JSON(_ string, body []byte) ([]byte, error) { return body, nil }

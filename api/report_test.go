@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,4 +155,45 @@ func TestPastRevisions(t *testing.T) {
 	r.get(fleet + "/revisions/9").is(200)
 	r.get(fleet + "/revisions/8").refused(wire.CodeFleetNotFound)
 	r.get(fleet + "/resources").refused(wire.CodeFleetNotFound)
+}
+
+// TestRollbackIntoTheArchive: a revision that the state has dropped comes back as
+// a change, with what it binds, and is held to what every change is.
+func TestRollbackIntoTheArchive(t *testing.T) {
+	past := func(kind, name, more string) *fsmpb.Resource {
+		body := []byte(`{"@type": "` + kind + `", "name": "` + name + `"` + more + `}`)
+		return &fsmpb.Resource{TypeUrl: kind, Name: name, Body: body, Version: "3-x", Hash: fsm.ResourceHash(body, []string{"alias"}, 0), Aliases: []string{"alias"}}
+	}
+	listener, needy := past(fsm.TypeListener, "l", `, "binds": ["tcp 0.0.0.0:80"]`), past(fsm.TypeCluster, "a", `, "needs": "b"`)
+	s := &shelf{past: map[uint64]*fsm.Revision{
+		1: fsm.NewRevision(&fsmpb.Revision{Revision: 1}, []*fsmpb.Resource{listener, needy}),
+		2: fsm.NewRevision(&fsmpb.Revision{Revision: 2}, []*fsmpb.Resource{past(fsm.TypeCluster, "bad", `, "bad": "x"`)}),
+		3: fsm.NewRevision(&fsmpb.Revision{Revision: 3}, []*fsmpb.Resource{past(fsm.TypeCluster, "big", `, "x": "`+strings.Repeat("x", wire.MaxBodyBytes)+`"`)}),
+	}}
+	r := newRig(t, func(_ *rig, _ *api.Config, d *api.Deps) { d.Archived = s })
+	const fleet = "/api/v1/tenants/default/fleets/edge"
+	r.put(fleet, `{"settings": {"revision_history_limit": 1}}`).is(201)
+	for _, name := range []string{"u", "v", "w", "x", "y", "z"} {
+		r.post(fleet+"/changes", `{"upsert": [{"@type": "`+fsm.TypeCluster+`", "name": "`+name+`"}]}`).is(201)
+	}
+	before, _ := r.ledger.state().Revision("default", "edge", 0)
+	dry := decoded[wire.Changed](r.post(fleet+"/rollback?dry_run=true", `{"to": 1}`), 200)
+	if now, _ := r.ledger.state().Revision("default", "edge", 0); !dry.DryRun || len(dry.Changed) != 8 || now != before {
+		t.Fatalf("tried out: %+v", dry)
+	}
+	r.post(fleet+"/rollback", `{"to": 1, "expect_revision": 5}`).refused(wire.CodeRevisionConflict)
+	done := decoded[wire.Changed](r.post(fleet+"/rollback", `{"to": 1}`), 201)
+	now, _ := r.ledger.state().Revision("default", "edge", 0)
+	got, ok := now.Resource(fsm.TypeListener, "l")
+	if done.Revision != 7 || len(done.Warnings) != 1 || now.Info.GetMessage() != "rollback to 1" || !ok ||
+		!slices.Equal(got.GetBinds(), []string{"tcp 0.0.0.0:80"}) || !slices.Equal(got.GetAliases(), []string{"alias"}) {
+		t.Fatalf("%+v, %v, %v", done, now.Info, got)
+	}
+	r.post(fleet+"/rollback", `{"to": 2}`).refused(wire.CodeUnknownType)
+	r.post(fleet+"/rollback", `{"to": 3}`).refused(wire.CodeBodyTooLarge)
+	r.post(fleet+"/rollback", `{"to": 4}`).refused(wire.CodeRevisionNotFound)
+	r.post(fleet+"/rollback", `{"to": 8}`).refused(wire.CodeRevisionNotFound)
+	s.err = errors.New("connection refused")
+	r.post(fleet+"/rollback", `{"to": 1}`).refused(wire.CodeArchiveUnavailable)
+	r.post(fleet+"/rollback", `{"to": 7}`).is(200) // what the state has needs nobody
 }

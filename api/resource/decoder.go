@@ -74,6 +74,20 @@ func (d *Decoder) JSON(typeURL string, body []byte) ([]byte, error) {
 	return raw, nil
 }
 
+// Extract returns what a stored message needs and binds, as Decode does of one
+// that is sent.
+func (d *Decoder) Extract(typeURL string, body []byte) (references []*fsmpb.Reference, bound []string, err error) {
+	mt, known := d.types.known(typeURL)
+	if !known {
+		return nil, nil, fmt.Errorf("this build knows no type %q", cut(typeURL))
+	}
+	m := mt.New()
+	if err := proto.Unmarshal(body, m.Interface()); err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", typeURL, err)
+	}
+	return d.references(m), binds(m), nil
+}
+
 // resource checks an item and makes what the state holds of it.
 func (d *Decoder) resource(it *item, ps *problems) *fsmpb.Resource {
 	switch it.typeURL {

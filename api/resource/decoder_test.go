@@ -38,6 +38,10 @@ func decode(t *testing.T, raw string) *fsmpb.Resource {
 	if len(problems) > 0 {
 		t.Fatalf("%s: %+v", raw, problems)
 	}
+	again, binds, err := resource.New().Extract(r.TypeUrl, r.Body)
+	if found := (&fsmpb.Resource{References: again, Binds: binds}); err != nil || !slices.Equal(references(found), references(r)) || !slices.Equal(binds, r.Binds) {
+		t.Errorf("of the stored %s come %v, %v", raw, found, err)
+	}
 	return r
 }
 

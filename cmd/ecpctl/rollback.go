@@ -16,7 +16,8 @@ func (a *app) rollbackCommand() *cobra.Command {
 		Use:   "rollback --fleet FLEET --to REVISION",
 		Short: "Make a new revision with the content of an older one",
 		Long: `Rollback takes up the content of an older revision again, as a new revision. "ecpctl get revisions" and
-"ecpctl history" show which there are; --dry-run shows what would change.`,
+"ecpctl history" show which there are; --dry-run shows what would change. One that the nodes hold no more comes
+from the archive.`,
 		Example: `  ecpctl rollback --fleet edge --to 12 -m "13 breaks /login" --wait
   ecpctl rollback --fleet edge --to 12 --dry-run`,
 		Args: noArguments,

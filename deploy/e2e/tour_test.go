@@ -88,6 +88,12 @@ func TestTour(t *testing.T) {
 		return fmt.Errorf("got %s", out)
 	})
 	c.wantReports(t)
+
+	// What the state has dropped, the archive brings back.
+	put(t, c.urls[0]+"/api/v1/tenants/default/fleets/edge", `{"settings": {"revision_history_limit": 1}}`)
+	c.ecpctl(0, "", "rollback", "--fleet", "edge", "--to", "1", "--wait")
+	c.ecpctl(1, "", "rollback", "--fleet", "edge", "--to", "2", "--wait")
+	eventually(t, 10*time.Second, "the route of revision 2", func() error { return routed(ports[0], "/v2", "hello from v2") })
 }
 
 // wantReports demands that the archive knows how the canary came to both
