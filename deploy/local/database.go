@@ -72,7 +72,9 @@ func testServer() (string, error) {
 }
 
 func dropDatabase(admin, name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), postgresStart) // it waits for a checkpoint
+	// It waits for every backend of the server to take note, and one that waits for
+	// a COPY's data, as other tests have them, takes none.
+	ctx, cancel := context.WithTimeout(context.Background(), postgresStart)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, admin)
 	if err != nil {
