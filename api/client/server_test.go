@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,88 +18,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/org/envoy-control-plane/api"
+	"github.com/org/envoy-control-plane/api/apitest"
 	"github.com/org/envoy-control-plane/api/client"
 	"github.com/org/envoy-control-plane/api/openapi/checker"
 	"github.com/org/envoy-control-plane/api/wire"
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
-
-// lonely is a cluster of one: the real state machine, no network.
-type lonely struct {
-	mu    sync.Mutex
-	state *fsm.State
-	// staged is the backup that was put here last.
-	staged *fsm.State
-}
-
-func (l *lonely) State() *fsm.State {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state
-}
-
-func (l *lonely) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	next, results, _ := l.state.ApplyWith(l.state.Index()+1, &fsmpb.Entry{
-		Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c},
-	}, func([]byte) *fsm.State { return l.staged })
-	l.state = next
-	return results[0], nil
-}
-
-func (l *lonely) ReadIndex(context.Context) (uint64, error) { return l.State().Index(), nil }
-
-func (l *lonely) WaitApplied(ctx context.Context, index uint64) (*fsm.State, error) {
-	for l.State().Index() < index {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Millisecond):
-		}
-	}
-	return l.State(), nil
-}
-
-func (l *lonely) Gather(context.Context, *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
-	return nil, nil
-}
-
-func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
-	return &fsmpb.ClusterReport{
-		ClusterId: "c1", Epoch: "e1", Leader: "n1", Term: 2, Index: l.State().Index(),
-		Nodes: []*fsmpb.NodeReport{{Id: "n1", Voter: true, Leader: true, Healthy: true}},
-	}, nil
-}
-
-func (l *lonely) TransferLeadership(context.Context, string) error { return nil }
-
-func (l *lonely) Finalize(context.Context, string) (*fsmpb.Result, error) {
-	return &fsmpb.Result{Index: l.State().LevelIndex()}, nil
-}
-
-func (l *lonely) SetVoting(context.Context, string, bool) error { return nil }
-
-func (l *lonely) DrainNode(context.Context, string, bool, time.Duration) error { return nil }
-
-func (l *lonely) RemoveNode(context.Context, string) error { return nil }
-
-func (l *lonely) LeaderID() string { return "n1" }
-
-func (l *lonely) NodeID() string { return "n1" }
-
-func (l *lonely) Term() uint64 { return 2 }
-
-func (l *lonely) StageBackup(r io.Reader) ([32]byte, *fsm.State, error) {
-	sum, st, err := fsm.ReadBackup(r)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.staged = st
-	return sum, st, err
-}
-
-func (l *lonely) SpreadBackup(context.Context, [32]byte) error { return nil }
 
 // asIs takes every message as it is.
 type asIs struct{}
@@ -126,6 +50,8 @@ func (asIs) DecodeSecret(_ string, raw []byte) ([]byte, *fsmpb.SecretInfo, []wir
 
 func (asIs) Seal(_, _ string, plain []byte) ([]byte, string) { return bytes.Clone(plain), "k1" }
 func (asIs) Digest(parts ...[]byte) []byte                   { return bytes.Join(parts, nil) }
+
+func (asIs) Extract(string, []byte) ([]*fsmpb.Reference, []string, error) { return nil, nil, nil }
 
 func (asIs) JSON(_ string, body []byte) ([]byte, error) { return body, nil }
 
@@ -153,16 +79,13 @@ func (f *fragile) RoundTrip(r *http.Request) (*http.Response, error) {
 // OpenAPI document.
 func rig(t *testing.T) (c *client.Client, transport *fragile, doc *checker.Checker, asked *sync.Map) {
 	t.Helper()
-	l := &lonely{state: fsm.New()}
-	if _, err := l.Propose(t.Context(), &fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-		Identity:     &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
-		FeatureLevel: fsm.SupportedLevel,
-	}}}); err != nil {
+	l, err := apitest.NewCluster()
+	if err != nil {
 		t.Fatal(err)
 	}
 	server, err := api.New(api.Config{Version: "v1"}, api.Deps{
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: asIs{}, Secrets: asIs{},
-		Archived: shelf{},
+		Archived: apitest.Shelf{},
 	})
 	if err != nil {
 		t.Fatal(err)

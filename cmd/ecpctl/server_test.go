@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/org/envoy-control-plane/api"
+	"github.com/org/envoy-control-plane/api/apitest"
 	"github.com/org/envoy-control-plane/api/openapi/checker"
 	"github.com/org/envoy-control-plane/api/resource"
 	"github.com/org/envoy-control-plane/api/wire"
@@ -29,51 +29,15 @@ import (
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
 )
 
-// lonely is a cluster of one: the real state machine, no network. Its proxies
-// are said to be where proxies has them.
+// lonely is a cluster whose proxies are said to be where proxies has them.
 type lonely struct {
+	*apitest.Cluster
 	// demoted: cp-0 does not vote; loyal: it does, whatever it is told.
 	demoted, loyal atomic.Bool
 
 	mu      sync.Mutex
-	state   *fsm.State
 	proxies []*fsmpb.ProxySync
 	config  *fsmpb.ConfigAnswer
-	// staged is the backup that was put here last.
-	staged *fsm.State
-}
-
-func (l *lonely) State() *fsm.State {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state
-}
-
-func (l *lonely) Propose(_ context.Context, c *fsmpb.Command) (*fsmpb.Result, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	next, results, _ := l.state.ApplyWith(l.state.Index()+1, &fsmpb.Entry{
-		Stamp: time.Now().UnixNano(), Commands: []*fsmpb.Command{c},
-	}, func([]byte) *fsm.State { return l.staged })
-	l.state = next
-	return results[0], nil
-}
-
-func (l *lonely) ReadIndex(context.Context) (uint64, error) { return l.State().Index(), nil }
-
-func (l *lonely) Finalize(context.Context, string) (*fsmpb.Result, error) {
-	return &fsmpb.Result{Index: l.State().LevelIndex()}, nil
-}
-
-func (l *lonely) WaitApplied(ctx context.Context, index uint64) (*fsm.State, error) {
-	for l.State().Index() < index {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Millisecond):
-		}
-	}
-	return l.State(), nil
 }
 
 func (l *lonely) Gather(_ context.Context, q *fsmpb.Query) ([]*fsmpb.Answer, map[string]error) {
@@ -108,51 +72,31 @@ func (l *lonely) Report(context.Context) (*fsmpb.ClusterReport, error) {
 	}, nil
 }
 
-func (l *lonely) TransferLeadership(context.Context, string) error { return nil }
-
 func (l *lonely) SetVoting(_ context.Context, _ string, willing bool) error {
 	l.demoted.Store(!willing && !l.loyal.Load())
 	return nil
 }
 
-func (l *lonely) DrainNode(context.Context, string, bool, time.Duration) error { return nil }
-
-func (l *lonely) RemoveNode(context.Context, string) error { return nil }
-
 func (l *lonely) LeaderID() string { return "cp-0" }
 
 func (l *lonely) NodeID() string { return "cp-0" }
-
-func (l *lonely) Term() uint64 { return 2 }
-
-func (l *lonely) StageBackup(r io.Reader) ([32]byte, *fsm.State, error) {
-	sum, st, err := fsm.ReadBackup(r)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.staged = st
-	return sum, st, err
-}
-
-func (l *lonely) SpreadBackup(context.Context, [32]byte) error { return nil }
 
 // startAPI serves the API itself. Every exchange is held against the OpenAPI
 // document.
 func startAPI(t *testing.T, secret string) (string, *lonely) {
 	t.Helper()
-	l := &lonely{state: fsm.New()}
-	if _, err := l.Propose(t.Context(), &fsmpb.Command{Op: &fsmpb.Command_InitCluster{InitCluster: &fsmpb.InitCluster{
-		Identity:     &fsmpb.Identity{ClusterId: "c1", Epoch: "e1"},
-		FeatureLevel: fsm.SupportedLevel,
-	}}}); err != nil {
+	c, err := apitest.NewCluster()
+	if err != nil {
 		t.Fatal(err)
 	}
+	l := &lonely{Cluster: c}
 	keys, err := keyring.Parse([]byte(base64.StdEncoding.EncodeToString(make([]byte, keyring.KeyBytes))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	server, err := api.New(api.Config{Version: "v1", Commit: "abc", JWTSecret: []byte(secret)}, api.Deps{
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Cluster: l, Resources: resource.New(), Secrets: keys,
-		Archived: shelf{},
+		Archived: apitest.Shelf{},
 	})
 	if err != nil {
 		t.Fatal(err)
