@@ -18,6 +18,8 @@ GOVULNCHECK_VERSION      := v1.9.0
 HELM_VERSION             := v3.22.0
 KUBECTL_VALIDATE_VERSION := v0.0.4
 KUBE_SCORE_VERSION       := v1.20.0
+KUBERNETES_VERSION       := v1.37.1
+PROMETHEUS_OPERATOR_VERSION := v0.90.1
 VERSITYGW_VERSION        := v1.8.0
 
 ACTIONLINT       := .tools/actionlint/$(ACTIONLINT_VERSION)/actionlint
@@ -27,6 +29,8 @@ GOVULNCHECK      := .tools/govulncheck/$(GOVULNCHECK_VERSION)/govulncheck
 HELM             := .tools/helm/$(HELM_VERSION)/helm
 KUBE_SCORE       := .tools/kube-score/$(KUBE_SCORE_VERSION)/kube-score
 KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-validate
+KUBERNETES       := .tools/kubernetes/$(KUBERNETES_VERSION)
+OPERATOR         := .tools/prometheus-operator/$(PROMETHEUS_OPERATOR_VERSION)
 VERSITYGW        := .tools/versitygw/$(VERSITYGW_VERSION)/versitygw
 
 # What a run may change: make run DEV_FLAGS='--port-offset 1000',
@@ -140,11 +144,22 @@ deploy-check: $(HELM) $(KUBECTL_VALIDATE) $(KUBE_SCORE) $(ACTIONLINT) ## Check t
 	@$(ACTIONLINT)
 	@HELM=$(HELM) KUBECTL_VALIDATE=$(KUBECTL_VALIDATE) KUBE_SCORE=$(KUBE_SCORE) deploy/helm/check.sh
 
+KUBERNETES_PROGRAMS := $(addprefix $(KUBERNETES)/,kubectl kube-apiserver kube-controller-manager)
+
+# Minutes, once, @SIZE@.
+.PHONY: kubernetes
+kubernetes: $(KUBERNETES_PROGRAMS) ## Build Kubernetes' API server, controllers and kubectl, which tests use, into .tools, and print where they are
+	@echo $(CURDIR)/$(KUBERNETES)
+
+.PHONY: prometheus-operator
+prometheus-operator: $(OPERATOR) ## Fetch the Prometheus operator's definitions, which tests use, and print where they are
+	@echo $(CURDIR)/$(OPERATOR)
+
 # What takes whole clusters and minutes has the build tag deploy. Debian's
 # programs that are missing are installed, which takes root.
 .PHONY: deploy-test
-deploy-test: envoy $(VERSITYGW) $(HELM) image-test ## Run the deployment for real: what make test has of it, and what takes longer
-	$(GO) test -count=1 -p 1 -timeout 60m -tags deploy $(TESTFLAGS) ./deploy ./deploy/monitoring ./deploy/nginx ./deploy/postgres ./deploy/scripts ./deploy/statefulset
+deploy-test: envoy $(VERSITYGW) $(HELM) $(KUBERNETES_PROGRAMS) $(OPERATOR) image-test ## Run the deployment for real: what make test has of it, and what takes longer
+	$(GO) test -count=1 -p 1 -timeout 60m -tags deploy $(TESTFLAGS) ./deploy ./deploy/kubernetes ./deploy/monitoring ./deploy/nginx ./deploy/postgres ./deploy/scripts ./deploy/statefulset
 
 .PHONY: vulnerabilities
 vulnerabilities: $(GOVULNCHECK) ## Look for known vulnerabilities in what is linked; asks the Go vulnerability database
@@ -196,6 +211,15 @@ $(HELM):
 
 $(KUBE_SCORE):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/zegl/kube-score/cmd/kube-score@$(KUBE_SCORE_VERSION)
+
+$(KUBERNETES)/%:
+	deploy/kubernetes/build.sh $(KUBERNETES_VERSION) $* $@
+
+$(OPERATOR):
+	@mkdir -p $(@D) && rm -rf $@.new && mkdir $@.new
+	dir="$$(cd $(@D) && $(GO) mod download -json github.com/prometheus-operator/prometheus-operator@$(PROMETHEUS_OPERATOR_VERSION) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p')"; \
+	  install -m 644 "$$dir"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml $@.new
+	@mv $@.new $@
 
 $(VERSITYGW):
 	CGO_ENABLED=0 GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)

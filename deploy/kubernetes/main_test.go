@@ -1,0 +1,89 @@
+//go:build deploy
+
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/org/envoy-control-plane/deploy/local"
+)
+
+// The cluster that all tests share, each with a namespace of its own.
+var (
+	server *api
+	node   *kubelet
+	tools  programs
+)
+
+func TestMain(m *testing.M) {
+	if err := build(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	code := local.RunTests(m, func(setup context.Context, dir string) (err error) {
+		if server, err = startServer(setup, dir); err != nil {
+			return err
+		}
+		node = &kubelet{api: server}
+		if err := node.join(setup); err != nil {
+			return err
+		}
+		go node.run(ctx)
+		return prepareServer(setup)
+	})
+	cancel()
+	os.Exit(code)
+}
+
+// build has make build what is not there yet, which may take a quarter of an hour.
+func build() error {
+	for target, path := range map[string]*string{
+		"kubernetes": &tools.kubernetes, "helm": &tools.helm, "prometheus-operator": &tools.operator,
+	} {
+		cmd := exec.Command("make", "--no-print-directory", "-s", "-C", "../..", target)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("make %s: %w", target, err)
+		}
+		*path = strings.TrimSpace(string(out))
+	}
+	return nil
+}
+
+// prepareServer adds the operator's kinds, and waits until the controllers work.
+func prepareServer(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(tools.operator, "*.yaml"))
+	if err != nil || len(files) != 2 {
+		return fmt.Errorf("definitions of the Prometheus operator: %v, %w", files, err)
+	}
+	for _, file := range files {
+		// They are too big for the annotation of a plain apply.
+		if out, err := command(ctx, "kubectl", "apply", "--server-side", "-f", file).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	for _, wait := range [][]string{
+		{"wait", "--for=create", "serviceaccount/default", "--timeout=60s"},
+		{"wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"},
+	} {
+		if out, err := command(ctx, "kubectl", wait...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	return nil
+}
+
+// eventually is a wait of a test on the controllers.
+func eventually(t *testing.T, what string, f func() error) {
+	t.Helper()
+	local.Eventually(t, 90*time.Second, what, f)
+}
