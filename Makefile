@@ -19,7 +19,7 @@ HELM_VERSION             := v3.22.0
 KUBECTL_VALIDATE_VERSION := v0.0.4
 KUBE_SCORE_VERSION       := v1.20.0
 KUBERNETES_VERSION       := v1.37.1
-PROMETHEUS_OPERATOR_VERSION := v0.90.1
+OPERATOR_VERSION         := v0.90.1
 VERSITYGW_VERSION        := v1.8.0
 
 ACTIONLINT       := .tools/actionlint/$(ACTIONLINT_VERSION)/actionlint
@@ -30,8 +30,11 @@ HELM             := .tools/helm/$(HELM_VERSION)/helm
 KUBE_SCORE       := .tools/kube-score/$(KUBE_SCORE_VERSION)/kube-score
 KUBECTL_VALIDATE := .tools/kubectl-validate/$(KUBECTL_VALIDATE_VERSION)/kubectl-validate
 KUBERNETES       := .tools/kubernetes/$(KUBERNETES_VERSION)
-OPERATOR         := .tools/prometheus-operator/$(PROMETHEUS_OPERATOR_VERSION)
+OPERATOR         := .tools/prometheus-operator/$(OPERATOR_VERSION)
 VERSITYGW        := .tools/versitygw/$(VERSITYGW_VERSION)/versitygw
+
+# Of Kubernetes what tests use, and the kinds of the Prometheus operator.
+KUBERNETES_PROGRAMS := $(addprefix $(KUBERNETES)/,kube-apiserver kube-controller-manager kubectl)
 
 # What a run may change: make run DEV_FLAGS='--port-offset 1000',
 # make test TESTFLAGS=-short PACKAGES=./xds/..., make fuzz FUZZTIME=5m, make soak MOVES=10000 FAULTS=8h KILLS=1000,
@@ -144,15 +147,10 @@ deploy-check: $(HELM) $(KUBECTL_VALIDATE) $(KUBE_SCORE) $(ACTIONLINT) ## Check t
 	@$(ACTIONLINT)
 	@HELM=$(HELM) KUBECTL_VALIDATE=$(KUBECTL_VALIDATE) KUBE_SCORE=$(KUBE_SCORE) deploy/helm/check.sh
 
-KUBERNETES_PROGRAMS := $(addprefix $(KUBERNETES)/,kubectl kube-apiserver kube-controller-manager)
-
-# Minutes, once, @SIZE@.
+# @SIZE@
 .PHONY: kubernetes
-kubernetes: $(KUBERNETES_PROGRAMS) ## Build Kubernetes' API server, controllers and kubectl, which tests use, into .tools, and print where they are
+kubernetes: $(KUBERNETES_PROGRAMS) $(OPERATOR) ## Build Kubernetes, which tests use, into .tools, and print where it is
 	@echo $(CURDIR)/$(KUBERNETES)
-
-.PHONY: prometheus-operator
-prometheus-operator: $(OPERATOR) ## Fetch the Prometheus operator's definitions, which tests use, and print where they are
 	@echo $(CURDIR)/$(OPERATOR)
 
 # What takes whole clusters and minutes has the build tag deploy. Debian's
@@ -217,7 +215,7 @@ $(KUBERNETES)/%:
 
 $(OPERATOR):
 	@mkdir -p $(@D) && rm -rf $@.new && mkdir $@.new
-	dir="$$(cd $(@D) && $(GO) mod download -json github.com/prometheus-operator/prometheus-operator@$(PROMETHEUS_OPERATOR_VERSION) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p')"; \
+	dir="$$(cd $(@D) && $(GO) mod download -json github.com/prometheus-operator/prometheus-operator@$(OPERATOR_VERSION) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p')"; \
 	  install -m 644 "$$dir"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml $@.new
 	@mv $@.new $@
 

@@ -23,7 +23,8 @@ import (
 // controllers are those that act on what the chart makes. Others want machines
 // that beat, volumes, a cloud.
 const controllers = "statefulset-controller,disruption-controller,horizontal-pod-autoscaler-controller,job-controller," +
-	"serviceaccount-controller,endpointslice-controller,garbage-collector-controller,namespace-controller"
+	"serviceaccount-controller,endpointslice-controller,garbage-collector-controller,namespace-controller," +
+	"persistentvolumeclaim-protection-controller"
 
 // startServer starts etcd, the API server and the controllers on loopback; they
 // end with this process.
