@@ -17,7 +17,8 @@ rm -f "$into"/*.yaml
 {
   echo "# Rendered from deploy/helm by \`make manifests\`, as are the files that it lists:"
   echo "#   kubectl apply -k deploy/k8s"
-  echo "# after making the secret (example/secret.yaml). Needs Kubernetes 1.30 or later."
+  echo "# The pods wait for the secret, which you make then (example/secret.yaml). Needs"
+  echo "# Kubernetes 1.30 or later."
   echo "apiVersion: kustomize.config.k8s.io/v1beta1"
   echo "kind: Kustomization"
   echo "resources:"

@@ -20,7 +20,7 @@ func TestChart(t *testing.T) {
 	for name, replicas := range map[string]int32{"default": 3, "everything": 3, "five": 7, "little": 3} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			chart{namespace: name, values: "deploy/helm/cases/" + name + ".yaml", replicas: replicas}.live(t)
+			chart{namespace: "chart-" + name, values: "deploy/helm/cases/" + name + ".yaml", replicas: replicas}.live(t)
 		})
 	}
 }
@@ -86,7 +86,7 @@ func (c chart) live(t *testing.T) {
 func (c chart) strict(t *testing.T) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "all.yaml")
-	shell(t, strings.Join([]string{"helm template", release, "deploy/helm/envoy-control --namespace", c.namespace, "--values", c.values,
+	shell(t, strings.Join([]string{"helm template --validate", release, "deploy/helm/envoy-control --namespace", c.namespace, "--values", c.values,
 		"--set namespace.create=false >", file}, " "))
 	out := must(t, "kubectl", "create", "--namespace", c.namespace, "-f", file, "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-o", "name")
 	if !strings.Contains(out, "statefulset.apps/"+release+"\n") {
@@ -108,9 +108,9 @@ func (c chart) notes(t *testing.T, said string) {
 	if len(commands) != 2 {
 		t.Fatalf("the notes have the commands %q\n%s", commands, said)
 	}
-	if c.namespace == "everything" {
+	if c.namespace == "chart-everything" {
 		// The other secrets are named in values, with their keys.
-		commands = append(commands, "kubectl -n everything create secret generic "+release+"-postgresql"+
+		commands = append(commands, "kubectl -n "+c.namespace+" create secret generic "+release+"-postgresql"+
 			" --from-literal=postgres-password=a --from-literal=password=b --from-literal=replication-password=c")
 	}
 	shell(t, strings.Join(commands, "\n"))

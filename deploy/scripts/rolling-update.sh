@@ -8,7 +8,8 @@
 #   --update CMD    updates and restarts one node, whose id stands for {}:
 #                   'ssh {} sudo /usr/local/sbin/update-envoy-control-plane v2.0.0'
 #   --version V     nodes of this build already are left alone
-#   --kubernetes    has Kubernetes do it, and undoes it when it gets stuck
+#   --kubernetes    has Kubernetes do it, once every pod is available, and goes back
+#                   to the image before when it gets stuck
 #   --image IMAGE   tag or digest, never latest
 #   --namespace NS, --statefulset NAME, --container NAME
 #                   default: envoy-control, envoy-control, api
@@ -56,16 +57,37 @@ if [ -n "$backup" ]; then
   run "$here/backup.sh" --to "$backup"
 fi
 
-if $kubernetes; then
-  target=statefulset/$statefulset
-  run kubectl --namespace "$namespace" set image "$target" "$container=$image"
-  if ! run kubectl --namespace "$namespace" rollout status "$target" --timeout="$((timeout * 3))s"; then
-    say "it is stuck: going back"
-    run kubectl --namespace "$namespace" rollout undo "$target"
-    run kubectl --namespace "$namespace" rollout status "$target" --timeout="$((timeout * 3))s"
-    exit 1
+target=statefulset/$statefulset
+get() { kubectl --namespace "$namespace" get "$target" -o "jsonpath={$1}"; }
+available() { [ "$(get .status.availableReplicas)" = "$(get .spec.replicas)" ]; }
+replaced() { run kubectl --namespace "$namespace" rollout status "$target" --timeout="$((timeout * replicas))s"; }
+
+by_kubernetes() {
+  local before replicas
+  replicas=$(get .spec.replicas)
+  before=$(get ".spec.template.spec.containers[?(@.name==\"$container\")].image")
+  [ -n "$before" ] || die "$target has no container $container"
+  if [ "$before" = "$image" ]; then
+    say "$target has $image already"
+    replaced
+    return
   fi
-  exit 0
+  # Before Kubernetes 1.37 the highest pod is replaced also while a lower one is
+  # down: that takes two of three voters.
+  within "$timeout" "not every pod of $target is available: mend that first" available
+  run kubectl --namespace "$namespace" set image "$target" "$container=$image"
+  if ! replaced; then
+    say "it is stuck: going back to $before"
+    # Not "rollout undo", which says nothing of which revision it goes to.
+    run kubectl --namespace "$namespace" set image "$target" "$container=$before"
+    replaced
+    return 1
+  fi
+}
+
+if $kubernetes; then
+  by_kubernetes
+  exit
 fi
 
 cluster() { ecpctl cluster -o json; }

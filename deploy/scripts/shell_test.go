@@ -1,6 +1,7 @@
 package scripts_test
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,14 +70,22 @@ func TestScriptsHaveManners(t *testing.T) {
 	}
 }
 
-// kubectl is a stand-in that writes down how it is called, and fails when the
-// call begins as FAIL says.
+// kubectl is a stand-in that writes down how it is called to change something,
+// fails when the call begins as FAIL says, and has five pods, so many of them
+// available as AVAILABLE says.
 const kubectl = `#!/bin/sh
+case "$*" in
+*" get "*.spec.replicas*) echo 5; exit ;;
+*" get "*.status.availableReplicas*) echo "$AVAILABLE"; exit ;;
+*" get "*'containers[?(@.name=="api")].image'*) echo registry.example.com/ecp:v1; exit ;;
+*" get "*) exit ;;
+esac
 echo "$*" >>"$KUBECTL_LOG"
 case "$*" in $FAIL*) exit 1 ;; esac
 `
 
 // TestRollingUpdateInKubernetes: what kubectl is asked, also when it gets stuck.
+// With the real one: deploy/kubernetes.
 func TestRollingUpdateInKubernetes(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte(kubectl), 0o700); err != nil {
@@ -84,23 +93,34 @@ func TestRollingUpdateInKubernetes(t *testing.T) {
 	}
 	const (
 		set    = "--namespace envoy-control set image statefulset/envoy-control api=registry.example.com/ecp:v2\n"
-		status = "--namespace envoy-control rollout status statefulset/envoy-control --timeout=30s\n"
-		undo   = "--namespace envoy-control rollout undo statefulset/envoy-control\n"
+		status = "--namespace envoy-control rollout status statefulset/envoy-control --timeout=5s\n"
+		back   = "--namespace envoy-control set image statefulset/envoy-control api=registry.example.com/ecp:v1\n"
+		failed = "--namespace envoy-control rollout status"
 	)
 	for name, c := range map[string]struct {
-		fail, want string
-		code       int
-		more       []string
+		available, fail, image, want string
+		code                         int
+		more                         []string
 	}{
-		"through": {fail: "nothing", want: set + status},
-		"stuck":   {fail: "--namespace envoy-control rollout status", want: set + status + undo + status, code: 1},
-		"dry":     {fail: "nothing", more: []string{"--dry-run"}},
+		"through":      {want: set + status},
+		"stuck":        {fail: failed, want: set + status + back + status, code: 1},
+		"dry":          {more: []string{"--dry-run"}},
+		"a pod down":   {available: "4", code: 1},
+		"there":        {image: "registry.example.com/ecp:v1", want: status},
+		"there, stuck": {image: "registry.example.com/ecp:v1", fail: failed, want: status, code: 1},
+		"no container": {more: []string{"--container", "other"}, code: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "log")
+			if err := os.WriteFile(log, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			s := script{
-				name: "rolling-update.sh", args: append([]string{"--kubernetes", "--image", "registry.example.com/ecp:v2", "--timeout", "10"}, c.more...),
-				env: []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "KUBECTL_LOG=" + log, "FAIL=" + c.fail},
+				name: "rolling-update.sh",
+				args: append([]string{"--kubernetes", "--image", cmp.Or(c.image, "registry.example.com/ecp:v2"), "--timeout", "1"}, c.more...),
+				env: []string{
+					"PATH=" + dir + ":" + os.Getenv("PATH"), "KUBECTL_LOG=" + log, "FAIL=" + cmp.Or(c.fail, "nothing"), "AVAILABLE=" + cmp.Or(c.available, "5"),
+				},
 			}
 			code, out := s.run(t)
 			calls, err := os.ReadFile(log)

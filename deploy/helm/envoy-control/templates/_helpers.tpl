@@ -42,6 +42,23 @@ app: {{ include "ec.fullname" (index . 0) }}
 {{- join "," $names -}}
 {{- end }}
 
+{{/* How many pods the StatefulSet asks for; nothing while the autoscaler says it.
+Where a release that said a number leaves it out Kubernetes makes it 1: once the
+autoscaler has taken over, which an annotation remembers, it is what there is. */}}
+{{- define "ec.replicas" -}}
+{{- if not .Values.autoscaling.enabled -}}
+{{ .Values.replicaCount }}
+{{- else -}}
+{{- $set := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "ec.fullname" .) -}}
+{{- $scaler := lookup "autoscaling/v2" "HorizontalPodAutoscaler" .Release.Namespace (include "ec.object" (list . "hpa")) -}}
+{{- if $set -}}
+{{- if or (not $scaler) (hasKey ($set.metadata.annotations | default dict) "envoy-control/replicas") -}}
+{{ max (int $set.spec.replicas) (int .Values.autoscaling.minReplicas) }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "ec.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
