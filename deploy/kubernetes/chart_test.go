@@ -17,6 +17,7 @@ const release = "envoy-control"
 // TestChart: the server takes what the chart makes of each file of values,
 // hooks and tests too, and Helm installs, tests, upgrades and removes it.
 func TestChart(t *testing.T) {
+	t.Parallel()
 	for name, replicas := range map[string]int32{"default": 3, "everything": 3, "five": 7, "little": 3} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -31,8 +31,9 @@ const zones = 3
 type kubelet struct {
 	api *api
 
-	mu   sync.Mutex
-	held bool // nothing gets ready, nothing ends
+	mu sync.Mutex
+	// held are the namespaces in which nothing gets ready and nothing ends.
+	held map[string]bool
 	// finished are the pods that have succeeded, also those deleted since.
 	finished map[string]corev1.Pod
 }
@@ -41,7 +42,7 @@ func machine(zone int) string { return fmt.Sprintf("machine-%d", zone) }
 
 // join makes the machines, one in each zone.
 func (k *kubelet) join(ctx context.Context) error {
-	k.finished = map[string]corev1.Pod{}
+	k.finished, k.held = map[string]corev1.Pod{}, map[string]bool{}
 	for zone := range zones {
 		machine := corev1.Node{ObjectMeta: metav1.ObjectMeta{
 			Name:   machine(zone),
@@ -67,14 +68,17 @@ func (k *kubelet) run(ctx context.Context) {
 func (k *kubelet) pass(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.held {
-		return nil
+	if err := k.balance(ctx); err != nil {
+		return err
 	}
 	var pods corev1.PodList
 	if err := k.api.do(ctx, request{method: http.MethodGet, path: "/api/v1/pods"}, &pods); err != nil {
 		return err
 	}
 	for i := range pods.Items {
+		if k.held[pods.Items[i].Namespace] {
+			continue
+		}
 		err := k.step(ctx, &pods.Items[i], i)
 		// The pod has gone or changed meanwhile.
 		if r, ok := errors.AsType[*refusal](err); ok && (r.code == http.StatusNotFound || r.code == http.StatusConflict) {
@@ -87,11 +91,30 @@ func (k *kubelet) pass(ctx context.Context) error {
 	return nil
 }
 
-// hold stops the stand-in, or has it go on.
-func (k *kubelet) hold(held bool) {
+// balance gives load balancers an address, as a cloud does.
+func (k *kubelet) balance(ctx context.Context) error {
+	var services corev1.ServiceList
+	if err := k.api.do(ctx, request{method: http.MethodGet, path: "/api/v1/services"}, &services); err != nil {
+		return err
+	}
+	for _, s := range services.Items {
+		if s.Spec.Type != corev1.ServiceTypeLoadBalancer || len(s.Status.LoadBalancer.Ingress) > 0 {
+			continue
+		}
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.2"}}
+		path := "/api/v1/namespaces/" + s.Namespace + "/services/" + s.Name + "/status"
+		if err := k.api.do(ctx, request{method: http.MethodPut, path: path, body: s}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hold stops the stand-in in a namespace, or has it go on.
+func (k *kubelet) hold(namespace string, held bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.held = held
+	k.held[namespace] = held
 }
 
 // hasFinished returns the pods of a namespace that have succeeded, by name.

@@ -4,6 +4,7 @@ package kubernetes
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,6 +27,11 @@ func TestMain(m *testing.M) {
 	if err := build(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	// They wait, for controllers, more than they work.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	code := local.RunTests(m, func(setup context.Context, dir string) (err error) {

@@ -36,10 +36,34 @@ func installPlain(t *testing.T) *appsv1.StatefulSet {
 	return ready(t, plain, plainSet, 3)
 }
 
-// TestManifests: the server takes the plain manifests, into a cluster that has
-// nothing, without a warning; a second time they change nothing; and the
+// TestManifests: what the documentation says works in a cluster that has nothing:
+// Helm, and in another one the plain manifests. The server takes these without a
+// warning; a second time they change nothing; and the
 // controllers make of them what is meant.
 func TestManifests(t *testing.T) {
+	t.Parallel()
+	t.Run("with Helm", installsAsTheReadmeSays)
+	t.Run("plain", installsPlain)
+}
+
+// installsAsTheReadmeSays runs the commands of deploy/README.md.
+func installsAsTheReadmeSays(t *testing.T) {
+	cleared(t, plain)
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Kubernetes\n")
+	parts := strings.SplitN(section, "```", 3)
+	if len(parts) != 3 || strings.Count(parts[1], "kubectl ") != 3 || strings.Count(parts[1], "helm ") != 2 {
+		t.Fatalf("the README has other commands\n%s", section)
+	}
+	shell(t, parts[1])
+	ready(t, plain, release, 3)
+	must(t, "helm", "-n", plain, "uninstall", release, "--wait")
+}
+
+func installsPlain(t *testing.T) {
 	set := installPlain(t)
 	// Where lists are replaced as a whole kubectl says "configured" and sends what
 	// is there: the difference counts.
@@ -59,6 +83,16 @@ func TestManifests(t *testing.T) {
 	t.Run("restricted", refusesOtherPods)
 	t.Run("scaled", scalesBehindTheVoters)
 	t.Run("evicted", evictsOne)
+	t.Run("updated", updates)
+	t.Run("not updated", updatesWholeOnesOnly)
+	t.Run("applied after updates", func(t *testing.T) {
+		applyPlain(t)
+		ready(t, plain, plainSet, 3)
+		if got := images(t, plain); got == updated {
+			t.Errorf("the nodes still run %s", got)
+		}
+	})
+	t.Run("blue and green", movesToGreen)
 }
 
 // refusesOtherPods: the namespace takes no pod that is not restricted. (That it
@@ -98,13 +132,13 @@ func evictsOne(t *testing.T) {
 		eviction := policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod, Namespace: plain}}
 		return server.do(t.Context(), request{method: http.MethodPost, path: podsPath(plain) + "/" + pod + "/eviction", body: eviction}, nil)
 	}
-	node.hold(true)
+	node.hold(plain, true)
 	eventually(t, "evict the first", func() error { return evict(plainSet + "-0") })
 	err := evict(plainSet + "-1")
 	if r, ok := errors.AsType[*refusal](err); !ok || r.code != http.StatusTooManyRequests {
 		t.Errorf("a second eviction meanwhile: %v", err)
 	}
-	node.hold(false)
+	node.hold(plain, false)
 	ready(t, plain, plainSet, 3)
 	eventually(t, "evict the second", func() error { return evict(plainSet + "-1") })
 	ready(t, plain, plainSet, 3)

@@ -18,7 +18,7 @@ import (
 func cleared(t *testing.T, namespace string) {
 	t.Helper()
 	t.Cleanup(func() {
-		node.hold(false)
+		node.hold(namespace, false)
 		cmd := command(context.Background(), "kubectl", "delete", "namespace", namespace, "--ignore-not-found", "--timeout=90s")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)

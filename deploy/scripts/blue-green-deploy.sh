@@ -30,10 +30,16 @@
 # step the way back is the same way: deploy with blue and green exchanged, and
 # new data directories for the old blue.
 #
-# Kubernetes, for example:
-#   --start 'kubectl -n green create secret generic seed --from-file="$SNAPSHOT" &&
-#            helm install -n green envoy-control ... ' (see the chart's notes)
-#   --switch 'kubectl patch service api-service -p "{\"spec\":{\"selector\":{\"version\":\"$TO\"}}}"'
+# Kubernetes, for example: two releases in one namespace, and before them a
+# service of yours that selects app.kubernetes.io/instance. A secret takes 1 MiB;
+# a bigger snapshot needs a volume.
+#   --start 'kubectl -n envoy-control create secret generic seed --from-file="$SNAPSHOT" &&
+#            helm -n envoy-control install green deploy/helm/envoy-control --set existingSecret=envoy-control-secrets
+#              --set-string "config.RESTORE=/seed/${SNAPSHOT##*/},config.FROM_CLUSTER=$FROM_CLUSTER"
+#              --set "extraVolumes[0].name=seed,extraVolumes[0].secret.secretName=seed"
+#              --set "extraVolumeMounts[0].name=seed,extraVolumeMounts[0].mountPath=/seed"'
+#   --switch 'kubectl -n envoy-control patch service front
+#              -p "{\"spec\":{\"selector\":{\"app.kubernetes.io/instance\":\"$TO\"}}}"'
 # ECP_TOKEN: as for ecpctl, an administrator's of both.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
