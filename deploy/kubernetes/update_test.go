@@ -89,8 +89,8 @@ func movesToGreen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := strings.Join(regexp.MustCompile(`\n# +`).Split(string(text), -1), " ")
-	examples := regexp.MustCompile(`--start '(kubectl [^']*)' --switch '(kubectl [^']*)'`).FindStringSubmatch(said)
+	said := regexp.MustCompile(`(?m)^# *`).ReplaceAllString(string(text), "")
+	examples := regexp.MustCompile(`(?m)^--start '(kubectl [^']*)'\n--switch '(kubectl [^']*)'$`).FindStringSubmatch(said)
 	if examples == nil {
 		t.Fatal("there are no examples")
 	}

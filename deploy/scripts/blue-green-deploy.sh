@@ -34,11 +34,11 @@
 # service of yours that selects app.kubernetes.io/instance. A secret takes 1 MiB;
 # a bigger snapshot needs a volume.
 #   --start 'kubectl -n envoy-control create secret generic seed --from-file="$SNAPSHOT" &&
-#            helm -n envoy-control install green deploy/helm/envoy-control --set existingSecret=envoy-control-secrets
-#              --set-string "config.RESTORE=/seed/${SNAPSHOT##*/},config.FROM_CLUSTER=$FROM_CLUSTER"
-#              --set "extraVolumes[0].name=seed,extraVolumes[0].secret.secretName=seed"
+#            helm -n envoy-control install green deploy/helm/envoy-control --set existingSecret=envoy-control-secrets \
+#              --set-string "config.RESTORE=/seed/${SNAPSHOT##*/},config.FROM_CLUSTER=$FROM_CLUSTER" \
+#              --set "extraVolumes[0].name=seed,extraVolumes[0].secret.secretName=seed" \
 #              --set "extraVolumeMounts[0].name=seed,extraVolumeMounts[0].mountPath=/seed"'
-#   --switch 'kubectl -n envoy-control patch service front
+#   --switch 'kubectl -n envoy-control patch service front \
 #              -p "{\"spec\":{\"selector\":{\"app.kubernetes.io/instance\":\"$TO\"}}}"'
 # ECP_TOKEN: as for ecpctl, an administrator's of both.
 set -euo pipefail
