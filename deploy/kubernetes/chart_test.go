@@ -83,12 +83,22 @@ func (c chart) live(t *testing.T) {
 	}
 }
 
+// installed has the chart in a namespace that is restricted and has the secret.
+func (c chart) installed(t *testing.T, more ...string) {
+	t.Helper()
+	cleared(t, c.namespace)
+	must(t, "kubectl", "create", "namespace", c.namespace)
+	must(t, "kubectl", "label", "namespace", c.namespace, "pod-security.kubernetes.io/enforce=restricted")
+	must(t, "kubectl", "-n", c.namespace, "create", "secret", "generic", release+"-secrets", "--from-literal=JWT_SECRET="+strings.Repeat("s", 64))
+	c.apply(t, "install", more...)
+}
+
 // strict has the server look at each object, field by field.
 func (c chart) strict(t *testing.T) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "all.yaml")
-	shell(t, strings.Join([]string{"helm template --validate", release, "deploy/helm/envoy-control --namespace", c.namespace, "--values", c.values,
-		"--set namespace.create=false >", file}, " "))
+	shell(t, "helm template --validate "+release+" deploy/helm/envoy-control --namespace "+c.namespace+
+		" --values "+c.values+" --set namespace.create=false >"+file)
 	out := must(t, "kubectl", "create", "--namespace", c.namespace, "-f", file, "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-o", "name")
 	if !strings.Contains(out, "statefulset.apps/"+release+"\n") {
 		t.Errorf("taken were only\n%s", out)

@@ -32,7 +32,8 @@ type kubelet struct {
 	api *api
 
 	mu sync.Mutex
-	// held are the namespaces in which nothing gets ready and nothing ends.
+	// held are the namespaces in which nothing gets ready and nothing ends, but for
+	// pods that are to end.
 	held map[string]bool
 	// finished are the pods that have succeeded, also those deleted since.
 	finished map[string]corev1.Pod
@@ -76,12 +77,13 @@ func (k *kubelet) pass(ctx context.Context) error {
 		return err
 	}
 	for i := range pods.Items {
-		if k.held[pods.Items[i].Namespace] {
+		if pod := pods.Items[i]; k.held[pod.Namespace] && pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
 			continue
 		}
 		err := k.step(ctx, &pods.Items[i], i)
-		// The pod has gone or changed meanwhile.
-		if r, ok := errors.AsType[*refusal](err); ok && (r.code == http.StatusNotFound || r.code == http.StatusConflict) {
+		// The pod has gone or changed meanwhile, or its namespace goes.
+		r, ok := errors.AsType[*refusal](err)
+		if ok && (r.code == http.StatusNotFound || r.code == http.StatusConflict || r.code == http.StatusForbidden) {
 			continue
 		}
 		if err != nil {

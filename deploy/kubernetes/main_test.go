@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,6 +77,13 @@ func prepareServer(ctx context.Context) error {
 		if out, err := command(ctx, "kubectl", "apply", "--server-side", "-f", file).CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
+	}
+	class := map[string]any{
+		"metadata":    map[string]any{"name": "grows", "annotations": map[string]any{"storageclass.kubernetes.io/is-default-class": "true"}},
+		"provisioner": "tests/none", "allowVolumeExpansion": true,
+	}
+	if err := server.do(ctx, request{method: http.MethodPost, path: "/apis/storage.k8s.io/v1/storageclasses", body: class}, nil); err != nil {
+		return err
 	}
 	for _, wait := range [][]string{
 		{"wait", "--for=create", "serviceaccount/default", "--timeout=60s"},

@@ -129,10 +129,7 @@ func movesToGreen(t *testing.T) {
 func TestAutoscalerTakesOver(t *testing.T) {
 	t.Parallel()
 	c := chart{namespace: "takes-over", values: "deploy/helm/cases/default.yaml"}
-	cleared(t, c.namespace)
-	must(t, "kubectl", "create", "namespace", c.namespace)
-	must(t, "kubectl", "-n", c.namespace, "create", "secret", "generic", release+"-secrets", "--from-literal=JWT_SECRET="+strings.Repeat("s", 64))
-	c.apply(t, "install", "--set", "autoscaling.enabled=false,replicaCount=7,voters=5", "--wait")
+	c.installed(t, "--set", "autoscaling.enabled=false,replicaCount=7,voters=5", "--wait")
 	before := pods(t, c.namespace)
 
 	node.hold(c.namespace, true) // as slow as a real one: what is asked for in between is seen

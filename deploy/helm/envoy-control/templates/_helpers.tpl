@@ -43,18 +43,20 @@ app: {{ include "ec.fullname" (index . 0) }}
 {{- end }}
 
 {{/* How many pods the StatefulSet asks for; nothing while the autoscaler says it.
-Where a release that said a number leaves it out Kubernetes makes it 1: once the
-autoscaler has taken over, which an annotation remembers, it is what there is. */}}
+Left out where a release said a number before, or where the StatefulSet is made
+anew, Kubernetes makes it 1. So once the autoscaler has taken over, which an
+annotation remembers, it is what there is. */}}
 {{- define "ec.replicas" -}}
 {{- if not .Values.autoscaling.enabled -}}
 {{ .Values.replicaCount }}
 {{- else -}}
 {{- $set := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "ec.fullname" .) -}}
 {{- $scaler := lookup "autoscaling/v2" "HorizontalPodAutoscaler" .Release.Namespace (include "ec.object" (list . "hpa")) -}}
-{{- if $set -}}
-{{- if or (not $scaler) (hasKey ($set.metadata.annotations | default dict) "envoy-control/replicas") -}}
+{{- $marked := hasKey (dig "metadata" "annotations" dict $set) "envoy-control/replicas" -}}
+{{- if and $set (or $marked (not $scaler)) -}}
 {{ max (int $set.spec.replicas) (int .Values.autoscaling.minReplicas) }}
-{{- end -}}
+{{- else if and $scaler (not $set) -}}
+{{ max (int (dig "status" "desiredReplicas" 0 $scaler)) (int .Values.autoscaling.minReplicas) }}
 {{- end -}}
 {{- end -}}
 {{- end }}
