@@ -158,3 +158,27 @@ func TestAutoscalerTakesOver(t *testing.T) {
 		t.Errorf("in the beginning there were %d pods", len(before))
 	}
 }
+
+// TestHookStopsABrokenImage: where the hook before an upgrade does not get through,
+// no node is replaced, and the next upgrade goes on as if nothing had been.
+func TestHookStopsABrokenImage(t *testing.T) {
+	t.Parallel()
+	c := chart{namespace: "broken-image", values: "deploy/helm/cases/little.yaml"}
+	c.installed(t, "--wait")
+	before := uids(pods(t, c.namespace))
+	out, err := try(t, "helm", "upgrade", release, "deploy/helm/envoy-control", "--namespace", c.namespace, "--values", c.values,
+		"--set", "image.tag="+neverPulled, "--timeout", "5s")
+	if err == nil || !strings.Contains(out, "pre-upgrade hooks failed") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	after := pods(t, c.namespace)
+	for name, uid := range before {
+		if after[name].UID != uid {
+			t.Errorf("%s was replaced", name)
+		}
+	}
+	c.apply(t, "upgrade", "--wait", "--set", "image.tag=v2")
+	if got := images(t, c.namespace); got != "envoy-control-plane:v2" {
+		t.Errorf("then the nodes run %s", got)
+	}
+}

@@ -28,7 +28,7 @@ func TestVolumes(t *testing.T) {
 
 	c.grow(t, "data-"+release+"-0")
 	out, err := try(t, "helm", "upgrade", release, "deploy/helm/envoy-control", "--namespace", c.namespace, "--set", "persistence.size=20Gi")
-	if err == nil || !strings.Contains(out, "updates to statefulset spec for fields other than") {
+	if err == nil || !strings.Contains(out, "StatefulSet.apps") || !strings.Contains(out, "volumeClaimTemplates") {
 		t.Errorf("another size: %v\n%s", err, out)
 	}
 	c.run(t, "delete statefulset "+release+" --cascade=orphan")

@@ -56,7 +56,7 @@ annotation remembers, it is what there is. */}}
 {{- if and $set (or $marked (not $scaler)) -}}
 {{ max (int $set.spec.replicas) (int .Values.autoscaling.minReplicas) }}
 {{- else if and $scaler (not $set) -}}
-{{ max (int (dig "status" "desiredReplicas" 0 $scaler)) (int .Values.autoscaling.minReplicas) }}
+{{ max (int (dig "status" "currentReplicas" 0 $scaler)) (int (dig "status" "desiredReplicas" 0 $scaler)) (int .Values.autoscaling.minReplicas) }}
 {{- end -}}
 {{- end -}}
 {{- end }}
