@@ -147,8 +147,8 @@ deploy-check: $(HELM) $(KUBECTL_VALIDATE) $(KUBE_SCORE) $(ACTIONLINT) ## Check t
 	@$(ACTIONLINT)
 	@HELM=$(HELM) KUBECTL_VALIDATE=$(KUBECTL_VALIDATE) KUBE_SCORE=$(KUBE_SCORE) deploy/helm/check.sh
 
-# Seven minutes on two cores, once, then nothing; 0.3 GB in .tools, and of Go's
-# caches for modules and builds @CACHE@.
+# Seven minutes on two cores, once: 0.3 GB in .tools, 0.4 GB of modules and what
+# the cache of builds has of it.
 .PHONY: kubernetes
 kubernetes: $(KUBERNETES_PROGRAMS) $(OPERATOR) ## Build Kubernetes, which tests use, into .tools, and print where it is
 	@echo $(CURDIR)/$(KUBERNETES)
