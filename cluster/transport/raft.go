@@ -48,6 +48,7 @@ type Raft struct {
 	follower atomic.Pointer[Follower]
 	header   raft.RPCHeader
 	diverged func()
+	turn     func() time.Duration
 	sealed   bool // pump refuses everything
 
 	rpcs chan raft.RPC
@@ -72,6 +73,8 @@ type RaftConfig struct {
 	Log     hclog.Logger
 	// Diverged is called when Raft must be started anew, see install.
 	Diverged func()
+	// Turn is how long to wait before a pre-vote is asked for; nil: not at all.
+	Turn func() time.Duration
 	// Carrier is the one to use; nil: connections of Streams.
 	Carrier Carrier
 }
@@ -87,6 +90,7 @@ func NewRaft(c RaftConfig) *Raft {
 	t := &Raft{
 		Carrier:  c.Carrier,
 		diverged: c.Diverged,
+		turn:     c.Turn,
 		streams:  c.Streams,
 		header: raft.RPCHeader{
 			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(c.ID), Addr: []byte(c.Streams.local),
@@ -225,6 +229,21 @@ func (t *Raft) unchanged(req *raft.AppendEntriesRequest) (lastLog uint64, ok boo
 		return 0, false
 	}
 	return f.LastIndex(), f.CurrentTerm() == req.Term
+}
+
+// RequestPreVote implements raft.WithPreVote. Candidates that ask at the same time
+// would take the votes from each other, and wait for an election timeout.
+func (t *Raft) RequestPreVote(
+	id raft.ServerID, to raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
+) error {
+	if t.turn != nil {
+		select {
+		case <-time.After(t.turn()):
+		case <-t.done:
+			return raft.ErrTransportShutdown
+		}
+	}
+	return t.Carrier.RequestPreVote(id, to, req, resp)
 }
 
 // Campaign makes the server stand for election at once. Only for a server
