@@ -96,8 +96,8 @@ func (t *Timers) setDefaults() {
 			*d = v
 		}
 	}
-	def(&t.Heartbeat, 500*time.Millisecond)
-	def(&t.Election, 500*time.Millisecond)
+	def(&t.Heartbeat, 450*time.Millisecond)
+	def(&t.Election, 450*time.Millisecond)
 	def(&t.Lease, 400*time.Millisecond)
 	def(&t.Commit, 3*time.Millisecond)
 	def(&t.SnapshotInterval, 30*time.Second)

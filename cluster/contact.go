@@ -9,10 +9,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// turnStep is how much later each further candidate asks for votes. Nobody
-// promises one to anybody before the leader is given up here as well, which
-// heartbeats bring about within this time; and the candidate before has won by
-// then, unless its log lacks something.
+// turnStep is how much later each further candidate asks for votes: the one before
+// has won by then, unless its log lacks something.
 const turnStep = 50 * time.Millisecond
 
 // watchContact has this node give its leader up as soon as that is due. Raft by
@@ -70,13 +68,15 @@ func (rt *runtime) lookForLeader() error {
 }
 
 // turn is how long this node waits before it asks another whether it would vote
-// for it: voters do so one after the other, by their ids, the lost leader left out.
+// for it. Voters do so one after the other, by their ids, the lost leader left out;
+// and the first not before all have given that up, for whoever has a leader
+// promises nothing: Raft's heartbeats are up to a fifth of the timeout apart.
 func (n *Node) turn() time.Duration {
 	rt, lost := n.rt.Load(), n.followed.Load()
 	if rt == nil || lost == nil {
 		return 0
 	}
-	wait := turnStep
+	wait := n.cfg.Heartbeat / 5
 	for _, s := range rt.servers() {
 		if s.Suffrage == raft.Voter && s.ID != *lost && strings.Compare(string(s.ID), n.ident.ServerID()) < 0 {
 			wait += turnStep

@@ -49,6 +49,7 @@ type Raft struct {
 	header   raft.RPCHeader
 	diverged func()
 	turn     func() time.Duration
+	campaign campaign
 	sealed   bool // pump refuses everything
 
 	rpcs chan raft.RPC
@@ -128,14 +129,17 @@ func (t *Raft) pump() {
 				t.wg.Go(func() { refuse(rpc, err) })
 				continue
 			}
-			if req, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+			switch req := rpc.Command.(type) {
+			case *raft.InstallSnapshotRequest:
 				t.install(rpc, req)
-				continue
-			}
-			select {
-			case t.rpcs <- rpc:
-			case <-t.done:
-				return
+			case *raft.RequestPreVoteRequest:
+				t.answerPreVote(rpc, req)
+			default:
+				select {
+				case t.rpcs <- rpc:
+				case <-t.done:
+					return
+				}
 			}
 		case <-t.done:
 			return
@@ -153,24 +157,16 @@ var errSealed = errors.New("raft is being started anew")
 // by it, and refuses what follows the snapshot, so that the leader sends the
 // snapshot again and again. Only a new start makes Raft look into the store.
 func (t *Raft) install(rpc raft.RPC, req *raft.InstallSnapshotRequest) {
-	answer := make(chan raft.RPCResponse, 1)
-	inner := rpc
-	inner.RespChan = answer
-	select {
-	case t.rpcs <- inner:
-	case <-t.done:
+	r, ok := t.ask(rpc)
+	if !ok {
 		return
 	}
-	select {
-	case r := <-answer:
-		resp, ok := r.Response.(*raft.InstallSnapshotResponse)
-		if f := t.follower.Load(); ok && resp.Success && f != nil && (*f).LastIndex() > req.LastLogIndex {
-			t.sealed = true
-			t.diverged()
-		}
-		rpc.RespChan <- r
-	case <-t.done:
+	resp, ok := r.Response.(*raft.InstallSnapshotResponse)
+	if f := t.follower.Load(); ok && resp.Success && f != nil && (*f).LastIndex() > req.LastLogIndex {
+		t.sealed = true
+		t.diverged()
 	}
+	rpc.RespChan <- r
 }
 
 // refuse answers with an error, after the bytes that follow a snapshot.
@@ -231,21 +227,6 @@ func (t *Raft) unchanged(req *raft.AppendEntriesRequest) (lastLog uint64, ok boo
 	return f.LastIndex(), f.CurrentTerm() == req.Term
 }
 
-// RequestPreVote implements raft.WithPreVote. Candidates that ask at the same time
-// would take the votes from each other, and wait for an election timeout.
-func (t *Raft) RequestPreVote(
-	id raft.ServerID, to raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse,
-) error {
-	if t.turn != nil {
-		select {
-		case <-time.After(t.turn()):
-		case <-t.done:
-			return raft.ErrTransportShutdown
-		}
-	}
-	return t.Carrier.RequestPreVote(id, to, req, resp)
-}
-
 // Campaign makes the server stand for election at once. Only for a server
 // that knows that there is no leader: the single voter of a cluster, and the
 // one that has just bootstrapped it.
@@ -257,16 +238,7 @@ func (t *Raft) Campaign() {
 	if _, leader := (*f).LeaderWithID(); leader != "" {
 		return
 	}
-	answer := make(chan raft.RPCResponse, 1)
-	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header}, RespChan: answer}
-	select {
-	case t.rpcs <- rpc:
-		select {
-		case <-answer:
-		case <-t.done:
-		}
-	case <-t.done:
-	}
+	t.ask(raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header}})
 }
 
 // Connect implements raft.WithPeers; connections are made when needed.
