@@ -65,7 +65,7 @@ podman_compose() {
 
 # compose is docker compose with the file that $file names.
 compose() {
-  PYTHONPATH="$podman_compose" python3 "$podman_compose/podman_compose.py" --podman-path "$here/try/podman" \
+  PYTHONPATH="$podman_compose" timeout 240 python3 "$podman_compose/podman_compose.py" --podman-path "$here/try/podman" \
     "${environment[@]}" --file "$file" "$@"
 }
 

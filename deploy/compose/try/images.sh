@@ -88,10 +88,10 @@ nginx_image() {
   finish nginx --env PATH=/usr/sbin:/bin --stop-signal SIGQUIT
 }
 
-# monitoring_image NAME PROGRAM FOLDER: as nobody, who owns the folder.
+# monitoring_image NAME PROGRAM FOLDER [FILE...]: as nobody, who owns the folder.
 monitoring_image() {
   base
-  programs "$at" "$2"
+  programs "$at" "$2" "${@:4}"
   mkdir -p "$at$3"
   chown 65534:65534 "$at$3"
   finish "$1" --env PATH=/bin --user nobody --workingdir "$3" --entrypoint "[\"$2\"]"
@@ -103,6 +103,6 @@ stand_ins() {
   envoy_image
   nginx_image
   monitoring_image prom/prometheus /usr/bin/prometheus /prometheus
-  monitoring_image prom/alertmanager /usr/bin/prometheus-alertmanager /alertmanager
+  monitoring_image prom/alertmanager /usr/bin/prometheus-alertmanager /alertmanager /usr/share/prometheus/alertmanager/default.tmpl
   monitoring_image quay.io/prometheuscommunity/postgres-exporter /usr/bin/prometheus-postgres-exporter /
 }
