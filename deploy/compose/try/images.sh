@@ -103,6 +103,6 @@ stand_ins() {
   envoy_image
   nginx_image
   monitoring_image prom/prometheus /usr/bin/prometheus /prometheus
-  monitoring_image prom/alertmanager /usr/bin/prometheus-alertmanager /alertmanager /usr/share/prometheus/alertmanager/default.tmpl
+  monitoring_image prom/alertmanager /usr/bin/prometheus-alertmanager /alertmanager /usr/share/prometheus/alertmanager/{default,email}.tmpl
   monitoring_image quay.io/prometheuscommunity/postgres-exporter /usr/bin/prometheus-postgres-exporter /
 }

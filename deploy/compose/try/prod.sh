@@ -28,7 +28,7 @@ prod() {
   eventually scraped
   prometheus rules | jq -e '[.data.groups[].rules[]] | length > 0 and all(.health != "err")' >/dev/null || fail "no rules, or bad ones"
   [[ "$(prometheus rules | jq '.data.groups | length')" == "$(cat "$root"/deploy/monitoring/rules/*.yaml | grep -c '^ *- name: ')" ]] || fail "not all rules are loaded"
-  prometheus alertmanagers | jq -e '.data.activeAlertmanagers | length == 1' >/dev/null || fail "Prometheus has no Alertmanager"
+  eventually alerted
   moves
   kill "$proxy"
   proxy=
@@ -88,14 +88,22 @@ scraped() {
   prometheus 'targets?state=active' | jq -e '[.data.activeTargets[] | select(.labels.job != "node") | .health] | length == 4 and all(. == "up")'
 }
 
-# moves: nodes that crash come back, maybe with other addresses, and nginx finds them.
+# alerted: Alertmanager answers where Prometheus looks for it.
+alerted() {
+  prometheus alertmanagers | jq -e '.data.activeAlertmanagers | length == 1' && in_container prometheus wget -q -O- http://alertmanager:9093/-/ready
+}
+
+# moves: nodes that are made anew may get other addresses.
 moves() {
-  step "all nodes are killed, one after the other: nginx finds those that are back"
+  step "a node is killed and comes back; all are restarted, as an update does: nginx finds them"
   local i
+  crash api-2
+  eventually ready api-2
   for i in 1 2 3; do
-    crash "api-$i"
+    compose restart "api-$i" >"$work/restart.log" 2>&1 || { cat "$work/restart.log" >&2; fail "podman-compose restart"; }
     eventually ready "api-$i"
   done
   eventually served
   eventually synced
+  ctl create fleet after-it
 }
