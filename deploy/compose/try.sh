@@ -13,14 +13,17 @@ set -euo pipefail
 self="$(realpath "${BASH_SOURCE[0]}")"
 here="$(dirname "$self")"
 root="$(realpath "$here/../..")"
-# shellcheck source-path=SCRIPTDIR/../image
+# shellcheck source-path=SCRIPTDIR source=../image/common.sh
 source "$root/deploy/image/common.sh"
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source-path=SCRIPTDIR source=try/images.sh
 source "$here/try/images.sh"
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source-path=SCRIPTDIR source=try/dev.sh
 source "$here/try/dev.sh"
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source-path=SCRIPTDIR source=try/prod.sh
 source "$here/try/prod.sh"
+
+# What docker compose takes before its command; dev and prod say it.
+file="" environment=()
 
 main() {
   work="$(mktemp -d)"
@@ -102,7 +105,11 @@ crash() {
   kill -KILL "$pid"
   eventually replaced "$1" "$pid"
 }
-replaced() { [[ "$(podman inspect --format '{{.State.Running}} {{.State.Pid}}' "$(container "$1")")" =~ ^true\ [1-9] && "$(podman inspect --format '{{.State.Pid}}' "$(container "$1")")" != "$2" ]]; }
+replaced() {
+  local state
+  state="$(podman inspect --format '{{.State.Running}} {{.State.Pid}}' "$(container "$1")")"
+  [[ "$state" =~ ^true\ [1-9] && "$state" != "true $2" ]]
+}
 
 if [[ "${1-}" != inside ]]; then
   (( $# )) || set -- dev prod

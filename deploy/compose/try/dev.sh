@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # What docker-compose.dev.yml promises. To be sourced by try.sh.
+# shellcheck disable=SC2034,SC2154 # variables of try.sh
 
 dev() {
   file="$here/docker-compose.dev.yml" environment=()

@@ -3,6 +3,7 @@
 # the pinned Envoy: nothing is pulled. What the originals do for compose is done
 # here too: their users, folders, entrypoints. Versions are Debian's: Postgres
 # 15 or newer, Prometheus 2, nginx 1.22. To be sourced.
+# shellcheck disable=SC2154 # variables of try.sh
 
 # wanted prints the image of the compose files that is called $1, in full.
 wanted() {

@@ -16,7 +16,8 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   printf '%s\n' "$PGPASSWORD" > /tmp/password
   initdb --username="$POSTGRES_USER" --pwfile=/tmp/password >/dev/null
   printf 'host all all all scram-sha-256\n' >> "$PGDATA/pg_hba.conf"
-  pg_ctl -w -o "${*#postgres} -c listen_addresses=''" start
+  settings="$*"
+  pg_ctl -w -o "${settings#postgres} -c listen_addresses=''" start
   psql -v ON_ERROR_STOP=1 -v name="$POSTGRES_DB" -q <<'SQL'
 CREATE DATABASE :"name";
 SQL

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # What docker-compose.prod.yml promises. To be sourced by try.sh.
+# shellcheck disable=SC2034,SC2154 # variables of try.sh
 
 name=api.envoy-control.example.com
 
