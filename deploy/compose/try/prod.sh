@@ -53,7 +53,7 @@ settings() {
     -e "s#^SECRETS_DIR=.*#SECRETS_DIR=$secrets#" -e "s#^TLS_DIR=.*#TLS_DIR=$secrets/tls#" "$here/prod.env.example" > "$work/env"
 }
 
-ctl() { podman exec --env ECP_TOKEN="$token" "$(container "${at:-api-1}")" /ecpctl "$@"; }
+ctl() { podman exec --env ECP_TOKEN="$token" "$(container api-1)" /ecpctl "$@"; }
 
 # served: nginx answers for the nodes.
 served() {
