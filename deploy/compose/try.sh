@@ -42,7 +42,7 @@ main() {
 cleanup() {
   [[ -z "${proxy-}" ]] || kill "$proxy" 2>/dev/null || true
   # Some are in others' networks, and go first.
-  for _ in 1 2 3; do /usr/bin/podman rm --all --force --time 0 >/dev/null 2>&1 || true; done
+  for _ in 1 2 3 4 5; do /usr/bin/podman rm --all --force --time 0 >/dev/null 2>&1 || true; done
   buildah rm --all >/dev/null 2>&1 || true
   rm -rf "$work"
 }

@@ -33,6 +33,11 @@ engine() {
   mount -t cgroup2 none /sys/fs/cgroup
   mount -t tmpfs none /run
   mount -t tmpfs none /dev/shm
+  # It may be a link into the folder that is empty now.
+  local resolv
+  resolv="$(realpath --canonicalize-missing /etc/resolv.conf)"
+  mkdir -p "$(dirname "$resolv")"
+  [[ -e "$resolv" ]] || : > "$resolv"
   export REGISTRIES_CONFIG="$1/registries.conf" CONTAINERS_STORAGE_CONF="$1/storage.conf" CONTAINERS_CONF="$1/containers.conf"
   export CONTAINERS_REGISTRIES_CONF="$REGISTRIES_CONFIG"
   mkdir -p "$1/networks"

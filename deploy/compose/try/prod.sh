@@ -12,8 +12,8 @@ prod() {
   # shellcheck disable=SC2046 # names of services
   up $(sed -n '/^services:/,/^secrets:/s/^  \([a-z0-9-]*\):$/\1/p' "$file" | grep -vx grafana)
   for i in 1 2 3; do eventually ready "api-$i"; done
-  token="$(in_container api-1 /ecpctl token create --subject try --role admin)"
-  ctl cluster
+  token="$(compose exec -T api-1 /ecpctl token create --subject try --role admin)"
+  compose exec -T -e ECP_TOKEN="$token" api-1 /ecpctl cluster
 
   step "nginx: the API over TLS, xDS"
   eventually served
