@@ -143,7 +143,7 @@ deploy-check: $(HELM) $(KUBECTL_VALIDATE) $(KUBE_SCORE) $(ACTIONLINT) ## Check t
 # What takes whole clusters and minutes has the build tag deploy. Debian's
 # programs that are missing are installed, which takes root.
 .PHONY: deploy-test
-deploy-test: envoy $(VERSITYGW) $(HELM) image-test ## Run the deployment for real: what make test has of it, and what takes longer
+deploy-test: envoy $(VERSITYGW) $(HELM) image-test compose-test ## Run the deployment for real: what make test has of it, and what takes longer
 	$(GO) test -count=1 -p 1 -timeout 60m -tags deploy $(TESTFLAGS) ./deploy ./deploy/monitoring ./deploy/nginx ./deploy/postgres ./deploy/scripts ./deploy/statefulset
 
 .PHONY: vulnerabilities
@@ -158,6 +158,11 @@ image: ## Build the container image
 .PHONY: image-test
 image-test: ## Build the image without a Docker engine, and run a cluster of it
 	@deploy/image/try.sh
+
+# Two minutes. As root, with what Debian has of the images, which it installs.
+.PHONY: compose-test
+compose-test: ## Run the compose files with podman, on images of the same names
+	@deploy/compose/try.sh
 
 .PHONY: bench
 bench: ## Run the benchmarks of the packages: BENCH=pattern
