@@ -80,7 +80,7 @@ s3: $(VERSITYGW) ## Build the S3 server that tests use into .tools, and print wh
 	@echo $(CURDIR)/$(VERSITYGW)
 
 # Never from the cache, which does not see what the binaries under test are
-# made of. One package at a time: real clusters elect within 300 ms, which two
+# made of. One package at a time: real clusters elect within 500 ms, which two
 # packages under the race detector do not leave each other on two cores.
 .PHONY: test
 test: envoys $(VERSITYGW) $(HELM) ## Run every test under the race detector
@@ -157,7 +157,7 @@ kubernetes: $(KUBERNETES_PROGRAMS) $(OPERATOR) ## Build Kubernetes, which tests 
 # What takes whole clusters and minutes has the build tag deploy. Debian's
 # programs that are missing are installed, which takes root.
 .PHONY: deploy-test
-deploy-test: envoy $(VERSITYGW) $(HELM) $(KUBERNETES_PROGRAMS) $(OPERATOR) image-test ## Run the deployment for real: what make test has of it, and what takes longer
+deploy-test: envoy $(VERSITYGW) $(HELM) $(KUBERNETES_PROGRAMS) $(OPERATOR) image-test compose-test ## Run the deployment for real: what make test has of it, and what takes longer
 	$(GO) test -count=1 -p 1 -timeout 60m -tags deploy $(TESTFLAGS) ./deploy ./deploy/kubernetes ./deploy/monitoring ./deploy/nginx ./deploy/postgres ./deploy/scripts ./deploy/statefulset
 
 .PHONY: vulnerabilities
@@ -172,6 +172,11 @@ image: ## Build the container image
 .PHONY: image-test
 image-test: ## Build the image without a Docker engine, and run a cluster of it
 	@deploy/image/try.sh
+
+# Two minutes. As root, with what Debian has of the images, which it installs.
+.PHONY: compose-test
+compose-test: ## Run the compose files with podman, on images of the same names
+	@deploy/compose/try.sh
 
 .PHONY: bench
 bench: ## Run the benchmarks of the packages: BENCH=pattern

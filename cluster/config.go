@@ -96,9 +96,9 @@ func (t *Timers) setDefaults() {
 			*d = v
 		}
 	}
-	def(&t.Heartbeat, 300*time.Millisecond)
-	def(&t.Election, 300*time.Millisecond)
-	def(&t.Lease, 200*time.Millisecond)
+	def(&t.Heartbeat, 450*time.Millisecond)
+	def(&t.Election, 450*time.Millisecond)
+	def(&t.Lease, 400*time.Millisecond)
 	def(&t.Commit, 3*time.Millisecond)
 	def(&t.SnapshotInterval, 30*time.Second)
 	if t.SnapshotThreshold == 0 {

@@ -44,6 +44,8 @@ type Node struct {
 	failed atomic.Pointer[string]
 	// demoted: an operator has told the node to give its vote up.
 	demoted atomic.Bool
+	// followed is the server that this node followed last.
+	followed atomic.Pointer[raft.ServerID]
 	// crowded: a majority of the voters' disks has no room, by the leader's last
 	// look.
 	crowded atomic.Bool

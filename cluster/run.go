@@ -67,7 +67,7 @@ func (n *Node) runOnce(ctx context.Context) error {
 	group.Go(func() error { return rt.mux.Run(context.WithoutCancel(ctx)) })
 	group.Go(func() error { return ignoreClosed(rt.grpc.Serve(rt.mux.RPC())) })
 	for _, part := range []func(context.Context) error{
-		rt.gossip.Run, rt.proposer.run, rt.forwarder.run, rt.reader.run, n.watchLeadership, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
+		rt.gossip.Run, rt.proposer.run, rt.forwarder.run, rt.reader.run, n.watchLeadership, n.watchContact, n.form, n.keepMembership, n.watchStore, n.becomeReady, n.becomeStale,
 		n.meetStrangers, n.finalizeInTime, n.keepLevel, n.watchPlace, n.renewSnapshot,
 	} {
 		group.Go(func() error { return part(ctx) })
@@ -125,7 +125,7 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 	})
 	rt.trans = transport.NewRaft(transport.RaftConfig{
 		Streams: rt.streams, ID: raft.ServerID(n.ident.ServerID()), Timeout: raftTimeout, Log: hlog,
-		Diverged: func() { n.fail(errDiverged) }, Carrier: n.deps.around.carrier(rt.streams),
+		Diverged: func() { n.fail(errDiverged) }, Turn: n.turn, Carrier: n.deps.around.carrier(rt.streams),
 	})
 	if err := n.pruneBackups(rt.stores.Log); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -115,6 +116,31 @@ func TestStartOnAFailedDisk(t *testing.T) {
 		s.down((*simHost).crash, h)
 		if took := time.Since(began); took > time.Minute {
 			return fmt.Errorf("it took %s to stop", took)
+		}
+		return nil
+	})
+}
+
+// A leader that is cut off is replaced as soon as it is given up: nobody waits for
+// a timer of Raft's, and candidates do not take the votes from each other.
+func TestLostLeaderIsReplacedAtOnce(t *testing.T) {
+	scenario(t, func(s *simulation) error {
+		for range 100 {
+			lead := s.target(simLeader)
+			away := linksBetween([]string{lead.id}, s.ids())
+			s.net.change(away, func(w *simWeather) { w.cut = true })
+			began := time.Now()
+			replaced := func() bool {
+				return slices.ContainsFunc(s.hosts, func(h *simHost) bool { return h != lead && h.node.node.IsLeader() })
+			}
+			if err := until("another one leads", replaced); err != nil {
+				return err
+			}
+			if took, most := time.Since(began), lead.node.node.cfg.Heartbeat*6/5+2*turnStep+50*time.Millisecond; took > most {
+				return fmt.Errorf("it took %s, more than %s", took, most)
+			}
+			s.net.change(away, func(w *simWeather) { w.cut = false })
+			time.Sleep(5 * time.Second)
 		}
 		return nil
 	})

@@ -2,7 +2,9 @@ package deploy_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,7 +20,7 @@ const composeProd = "compose/docker-compose.prod.yml"
 // prodService is what is checked of a service in production.
 type prodService struct {
 	composeService
-	Networks []string `json:"networks"`
+	Networks networks `json:"networks"`
 	Secrets  []string `json:"secrets"`
 	Restart  string   `json:"restart"`
 	Deploy   struct {
@@ -29,11 +31,41 @@ type prodService struct {
 	} `json:"deploy"`
 }
 
+// networks are a service's, by name, with its fixed address where it has one.
+type networks map[string]string
+
+func (n *networks) UnmarshalJSON(raw []byte) error {
+	*n = networks{}
+	var names []string
+	if json.Unmarshal(raw, &names) == nil {
+		for _, name := range names {
+			(*n)[name] = ""
+		}
+		return nil
+	}
+	var settings map[string]struct {
+		Address string `json:"ipv4_address"`
+	}
+	if err := json.Unmarshal(raw, &settings); err != nil {
+		return err
+	}
+	for name, s := range settings {
+		(*n)[name] = s.Address
+	}
+	return nil
+}
+
 type prod struct {
 	Services map[string]prodService `json:"services"`
 	Volumes  map[string]any         `json:"volumes"`
-	Networks map[string]any         `json:"networks"`
-	Secrets  map[string]struct {
+	Networks map[string]struct {
+		IPAM struct {
+			Config []struct {
+				Subnet string `json:"subnet"`
+			} `json:"config"`
+		} `json:"ipam"`
+	} `json:"networks"`
+	Secrets map[string]struct {
 		File string `json:"file"`
 	} `json:"secrets"`
 }
@@ -118,7 +150,7 @@ func TestProdRefersToWhatIsThere(t *testing.T) {
 		if s.Restart == "" || s.Deploy.Resources.Limits["cpus"] == "" || s.Deploy.Resources.Limits["memory"] == "" || len(s.Networks) == 0 {
 			t.Errorf("%s lacks a restart policy, limits or a network", name)
 		}
-		for _, n := range s.Networks {
+		for n := range s.Networks {
 			if _, ok := p.Networks[n]; !ok {
 				t.Errorf("%s: no network %s", name, n)
 			}
@@ -160,5 +192,35 @@ func TestProdRefersToWhatIsThere(t *testing.T) {
 				t.Errorf("%s speaks of %s, which is no service", file, m[1])
 			}
 		}
+	}
+}
+
+// TestProdNodesKeepTheirAddresses: nginx looks the nodes' names up when it starts
+// and never again, and a node that is made anew would get another address.
+func TestProdNodesKeepTheirAddresses(t *testing.T) {
+	p, _ := readProd(t)
+	taken := map[netip.Addr]string{}
+	for name, s := range p.Services {
+		if !slices.Contains(s.Command, "serve") {
+			continue
+		}
+		for network := range p.Services["nginx"].Networks {
+			config := p.Networks[network].IPAM.Config
+			if len(config) != 1 {
+				t.Fatalf("%s has no subnet", network)
+			}
+			subnet, err := netip.ParsePrefix(config[0].Subnet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			address, err := netip.ParseAddr(s.Networks[network])
+			if err != nil || !subnet.Contains(address) || taken[address] != "" {
+				t.Errorf("%s has the address %q in %s of %s (%v), which %q has too", name, s.Networks[network], network, subnet, err, taken[address])
+			}
+			taken[address] = name
+		}
+	}
+	if len(taken) != 6 {
+		t.Errorf("%d addresses, want two of each of three nodes", len(taken))
 	}
 }

@@ -21,6 +21,10 @@ type composeService struct {
 	Ports       []string          `json:"ports"`
 	Volumes     []string          `json:"volumes"`
 	DependsOn   map[string]any    `json:"depends_on"`
+	NetworkMode string            `json:"network_mode"`
+	Healthcheck struct {
+		Test []string `json:"test"`
+	} `json:"healthcheck"`
 }
 
 type compose struct {
@@ -101,6 +105,42 @@ func TestComposeRefersToWhatIsThere(t *testing.T) {
 			}
 			taken[host] = name
 		}
+	}
+}
+
+// TestComposeEnvoysShareNoSocket: hot restart has one of a fixed name in each
+// network, and an Envoy that finds it taken ends.
+func TestComposeEnvoysShareNoSocket(t *testing.T) {
+	file := readYAML[compose](t, composeFile)[0]
+	shared := 0
+	for name, s := range file.Services {
+		if s.NetworkMode == "" || s.Command[0] != "envoy" {
+			continue
+		}
+		shared++
+		if !slices.Contains(s.Command, "--disable-hot-restart") {
+			t.Errorf("%s is in another Envoy's network with hot restart: %v", name, s.Command)
+		}
+	}
+	if shared == 0 {
+		t.Error("no Envoy is in another's network")
+	}
+}
+
+// checkPostgresHealth: while the image prepares a volume its server listens on
+// the socket alone. One that answers there is not what others can connect to.
+func checkPostgresHealth(t *testing.T, name string, s composeService) {
+	t.Helper()
+	if test := strings.Join(s.Healthcheck.Test, " "); !strings.Contains(test, "pg_isready -h 127.0.0.1 ") {
+		t.Errorf("%s is healthy by its socket: %q", name, test)
+	}
+}
+
+func TestComposePostgresIsHealthyWhenItCanBeReached(t *testing.T) {
+	checkPostgresHealth(t, "postgres", readYAML[compose](t, composeFile)[0].Services["postgres"])
+	p, _ := readProd(t)
+	for _, name := range []string{"postgres-primary", "postgres-replica"} {
+		checkPostgresHealth(t, name, p.Services[name].composeService)
 	}
 }
 

@@ -48,6 +48,8 @@ type Raft struct {
 	follower atomic.Pointer[Follower]
 	header   raft.RPCHeader
 	diverged func()
+	turn     func() time.Duration
+	campaign campaign
 	sealed   bool // pump refuses everything
 
 	rpcs chan raft.RPC
@@ -72,6 +74,8 @@ type RaftConfig struct {
 	Log     hclog.Logger
 	// Diverged is called when Raft must be started anew, see install.
 	Diverged func()
+	// Turn is how long to wait before a pre-vote is asked for; nil: not at all.
+	Turn func() time.Duration
 	// Carrier is the one to use; nil: connections of Streams.
 	Carrier Carrier
 }
@@ -87,6 +91,7 @@ func NewRaft(c RaftConfig) *Raft {
 	t := &Raft{
 		Carrier:  c.Carrier,
 		diverged: c.Diverged,
+		turn:     c.Turn,
 		streams:  c.Streams,
 		header: raft.RPCHeader{
 			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(c.ID), Addr: []byte(c.Streams.local),
@@ -124,14 +129,17 @@ func (t *Raft) pump() {
 				t.wg.Go(func() { refuse(rpc, err) })
 				continue
 			}
-			if req, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+			switch req := rpc.Command.(type) {
+			case *raft.InstallSnapshotRequest:
 				t.install(rpc, req)
-				continue
-			}
-			select {
-			case t.rpcs <- rpc:
-			case <-t.done:
-				return
+			case *raft.RequestPreVoteRequest:
+				t.answerPreVote(rpc, req)
+			default:
+				select {
+				case t.rpcs <- rpc:
+				case <-t.done:
+					return
+				}
 			}
 		case <-t.done:
 			return
@@ -149,24 +157,16 @@ var errSealed = errors.New("raft is being started anew")
 // by it, and refuses what follows the snapshot, so that the leader sends the
 // snapshot again and again. Only a new start makes Raft look into the store.
 func (t *Raft) install(rpc raft.RPC, req *raft.InstallSnapshotRequest) {
-	answer := make(chan raft.RPCResponse, 1)
-	inner := rpc
-	inner.RespChan = answer
-	select {
-	case t.rpcs <- inner:
-	case <-t.done:
+	r, ok := t.ask(rpc)
+	if !ok {
 		return
 	}
-	select {
-	case r := <-answer:
-		resp, ok := r.Response.(*raft.InstallSnapshotResponse)
-		if f := t.follower.Load(); ok && resp.Success && f != nil && (*f).LastIndex() > req.LastLogIndex {
-			t.sealed = true
-			t.diverged()
-		}
-		rpc.RespChan <- r
-	case <-t.done:
+	resp, ok := r.Response.(*raft.InstallSnapshotResponse)
+	if f := t.follower.Load(); ok && resp.Success && f != nil && (*f).LastIndex() > req.LastLogIndex {
+		t.sealed = true
+		t.diverged()
 	}
+	rpc.RespChan <- r
 }
 
 // refuse answers with an error, after the bytes that follow a snapshot.
@@ -238,16 +238,7 @@ func (t *Raft) Campaign() {
 	if _, leader := (*f).LeaderWithID(); leader != "" {
 		return
 	}
-	answer := make(chan raft.RPCResponse, 1)
-	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header}, RespChan: answer}
-	select {
-	case t.rpcs <- rpc:
-		select {
-		case <-answer:
-		case <-t.done:
-		}
-	case <-t.done:
-	}
+	t.ask(raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header}})
 }
 
 // Connect implements raft.WithPeers; connections are made when needed.

@@ -33,15 +33,19 @@ batch to its last.
 
 Beside it, as bare: the same rows by COPY, as bytes that Postgres itself has written,
 into tables with the same partitions and indexes; and the same writes to a cluster
-without a database.
+without a database. Clients that write as much as they can take turns with Postgres
+on the processors; with --rate below that, what is left is what the archive itself
+does to a write.
 
 Figures are medians of the rounds; ratios are to bare. All traffic stays on 127.0.0.1.`,
 		Example: `  ecpbench archive
+  ecpbench archive --rate 500
   ecpbench archive --clients 16 --rounds 5 --for 20s -o json`,
 		Args: cobra.NoArgs,
 	}
 	o.addFlags(cmd.Flags(), 3)
 	o.addLoad(cmd.Flags())
+	o.addRate(cmd.Flags())
 	for _, name := range []string{"servers", "etcd"} {
 		cmd.Flags().Lookup(name).Hidden = true
 	}
@@ -50,7 +54,7 @@ Figures are medians of the rounds; ratios are to bare. All traffic stays on 127.
 		if err := o.check(); err != nil {
 			return err
 		}
-		setup := Trio{Clients: o.clients, Size: o.size, Seconds: o.lasting.Seconds()}
+		setup := Trio{Clients: o.clients, Size: o.size, Seconds: o.lasting.Seconds(), Offered: o.rate}
 		return a.clusters(cmd.Context(), "archive", o, setup, measureArchive)
 	}
 	return cmd

@@ -56,6 +56,10 @@ func (o *trioOptions) addLoad(f *pflag.FlagSet) {
 	f.DurationVar(&o.lasting, "for", 10*time.Second, "how long a turn is measured")
 }
 
+func (o *trioOptions) addRate(f *pflag.FlagSet) {
+	f.IntVar(&o.rate, "rate", 0, "writes a second, of all clients together; 0: as many as they can")
+}
+
 // besideMe is the path of a program in this one's folder, its name where it is
 // not there.
 func besideMe(name string) string {

@@ -38,7 +38,7 @@ Figures are medians of the rounds; ratios are to etcd. All traffic stays on 127.
 	}
 	o.addFlags(cmd.Flags(), 3)
 	o.addLoad(cmd.Flags())
-	cmd.Flags().IntVar(&o.rate, "rate", 0, "writes a second, of all clients together; 0: as many as they can")
+	o.addRate(cmd.Flags())
 	cmd.Flags().IntVar(&o.busy, "busy", 0, "processes beside the cluster that do nothing but use a core each")
 	cmd.Flags().BoolVar(&o.syncs, "syncs", true, "count the calls of fdatasync and fsync by strace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -23,6 +23,7 @@ import (
 // back to what the backup has; and it seeds another cluster, which serves the
 // same to an Envoy of its own.
 func TestBackupRestoreSeed(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, local.TestDatabase(t))
 	before, after := startUpstream(t, "before"), startUpstream(t, "after")
 	ports := freePorts(t, 1)
@@ -62,6 +63,7 @@ func TestBackupRestoreSeed(t *testing.T) {
 // schedule when the leader is killed, say so while the storage is away, stay
 // ready, and go on when it is back; what they have stored seeds another cluster.
 func TestScheduledBackups(t *testing.T) {
+	t.Parallel()
 	s3 := startS3(t, t.TempDir(), freePorts(t, 1)[0])
 	if err := s3.MakeBucket("backups"); err != nil {
 		t.Fatal(err)

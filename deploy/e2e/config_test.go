@@ -14,6 +14,7 @@ import (
 // taken. Its configuration says so, from whichever node is asked; once the
 // port is free a retry on request mends it.
 func TestRejectionIsShownAndRetried(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "")
 	port := freePorts(t, 1)[0]
 	taken, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", port))

@@ -16,6 +16,7 @@ import (
 // TestDrain: a node hands its Envoys over while requests go through them; none
 // fails, nothing is sent again, and no Envoy is long without a stream.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "")
 	ports, upstream := freePorts(t, 4), startUpstream(t, "demo")
 	admins := map[string]string{}

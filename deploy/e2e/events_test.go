@@ -11,6 +11,7 @@ import (
 // TestEventsOverDeadNodes: one who follows events loses none and gets none
 // twice, while the nodes that serve him are killed one after the other and writes go on.
 func TestEventsOverDeadNodes(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "")
 	follower, err := client.New(client.Options{Servers: c.urls})
 	if err != nil {

@@ -103,6 +103,7 @@ func (w *writer) check() error {
 }
 
 func TestNodesAreKilled(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, local.TestDatabase(t))
 	port := freePorts(t, 1)[0]
 	c.ecpctl(0, fleetYAML(t, port, startUpstream(t, "demo")), "apply", "-f", "-", "--fleet", "edge")
@@ -169,6 +170,7 @@ func (c *cluster) archivedOnce() {
 }
 
 func TestSingleNodeWithoutDatabase(t *testing.T) {
+	t.Parallel()
 	start := time.Now()
 	c := startCluster(t, 1, "")
 	t.Logf("ready after %s, %.1f MB resident", time.Since(start), c.metric(0, "process_resident_memory_bytes")/1e6)

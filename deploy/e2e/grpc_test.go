@@ -94,6 +94,7 @@ endpoints:
 const faultFilter = "fault.v3.HTTPFault"
 
 func TestProxylessGRPCClient(t *testing.T) {
+	t.Parallel()
 	for kind, names := range namesOfGreeter() {
 		t.Run(kind, func(t *testing.T) { testGRPCClient(t, names) })
 	}
@@ -140,6 +141,7 @@ func testGRPCClient(t *testing.T, names greeterNames) {
 }
 
 func TestProxylessGRPCServer(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, "")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

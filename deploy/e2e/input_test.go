@@ -13,6 +13,7 @@ import (
 // TestBadInput wants a 4xx problem with its stable code for each mistake, and
 // nothing stored.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, "")
 	api := c.urls[0] + "/api/v1"
 	fleet := api + "/tenants/default/fleets/edge"

@@ -36,6 +36,7 @@ func total(rows []wire.ReportedMetric) (value float64, count int64) {
 // Each version of Envoy sends what it measures, and the reports say what it did:
 // as many requests as were made, how long they took, of which cluster.
 func TestMetricsOfEnvoys(t *testing.T) {
+	t.Parallel()
 	database := local.TestDatabase(t)
 	c := startCluster(t, 1, database, "--proxy-metrics-interval", "10s")
 	upstream := startUpstream(t, "metrics")
@@ -96,6 +97,7 @@ func TestMetricsOfEnvoys(t *testing.T) {
 // Nodes that go take nothing with them but what came since the last flush, and no
 // request is counted twice, whichever nodes the metrics come to.
 func TestMetricsMoveBetweenNodes(t *testing.T) {
+	t.Parallel()
 	database := local.TestDatabase(t)
 	c := startCluster(t, 3, database, "--proxy-metrics-interval", "10s")
 	port, upstream := freePorts(t, 1)[0], startUpstream(t, "moves")

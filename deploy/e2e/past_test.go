@@ -15,6 +15,7 @@ import (
 // ever, which only Postgres has, goes on into memory and to what is being
 // committed, without a hole or a double.
 func TestEventsOutOfTheArchive(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, local.TestDatabase(t), "--archive-replay-window", "1ms")
 	to, err := client.New(client.Options{Servers: c.urls})
 	if err != nil {

@@ -95,6 +95,7 @@ func shows(port int, name string) error {
 }
 
 func TestSecrets(t *testing.T) {
+	t.Parallel()
 	keys := filepath.Join(t.TempDir(), "keys")
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)
@@ -201,6 +202,7 @@ func nowhereIn(t *testing.T, database, text string) {
 }
 
 func TestSecretsNeedAKey(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, "")
 	if out := c.ecpctl(1, "", "secrets", "list"); !strings.Contains(out, "secrets_disabled") {
 		t.Errorf("printed:\n%s", out)

@@ -16,6 +16,7 @@ import (
 // alone: it configures an Envoy that has nothing, those that have the change
 // keep it, and all have it when the others are back.
 func TestOneNodeIsLeft(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "")
 	before, after := startUpstream(t, "before"), startUpstream(t, "after")
 	fleets := []string{"delta", "sotw", "late"}

@@ -43,6 +43,7 @@ func (c *cluster) synced(id string, revision uint64) error {
 }
 
 func TestTour(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, local.TestDatabase(t))
 	upstream, ports := startUpstream(t, "demo"), freePorts(t, 1)
 	c.ecpctl(0, fleetYAML(t, ports[0], upstream), "apply", "-f", "-", "--fleet", "edge", "-m", "first")
@@ -92,7 +93,7 @@ func TestTour(t *testing.T) {
 	// What the state has dropped, the archive brings back.
 	put(t, c.urls[0]+"/api/v1/tenants/default/fleets/edge", `{"settings": {"revision_history_limit": 1}}`)
 	c.ecpctl(0, "", "rollback", "--fleet", "edge", "--to", "1", "--wait")
-	c.ecpctl(1, "", "rollback", "--fleet", "edge", "--to", "2", "--wait")
+	c.ecpctl(0, "", "rollback", "--fleet", "edge", "--to", "2", "--wait")
 	eventually(t, 10*time.Second, "the route of revision 2", func() error { return routed(ports[0], "/v2", "hello from v2") })
 }
 
@@ -115,6 +116,7 @@ func (c *cluster) wantReports(t *testing.T) {
 }
 
 func TestEachProxyGetsOnlyItsOwn(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "")
 	ports := freePorts(t, 3)
 	c.ecpctl(0, fleetYAML(t, ports[0], startUpstream(t, "one")), "apply", "-f", "-", "--fleet", "one")
@@ -164,6 +166,7 @@ filter_chains:
 `
 
 func TestRejectedListener(t *testing.T) {
+	t.Parallel()
 	for _, sotw := range []bool{false, true} {
 		t.Run(fmt.Sprintf("sotw=%v", sotw), func(t *testing.T) {
 			c := startCluster(t, 1, "")
@@ -206,6 +209,7 @@ func TestRejectedListener(t *testing.T) {
 }
 
 func TestFleetComesAndGoes(t *testing.T) {
+	t.Parallel()
 	for _, sotw := range []bool{false, true} {
 		t.Run(fmt.Sprintf("sotw=%v", sotw), func(t *testing.T) {
 			c := startCluster(t, 1, "")

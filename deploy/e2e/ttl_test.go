@@ -12,6 +12,7 @@ import (
 // A listener with a time to live stays in a real Envoy as long as the control
 // plane does, and goes with it; one without stays.
 func TestListenerOutlivesNotItsTime(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, "")
 	type fleet struct {
 		name         string

@@ -114,6 +114,7 @@ func said(port int, want string) error {
 // TestScopesExtensionsAndRuntime: SRDS, ECDS of the three kinds of filters and
 // RTDS reach a real Envoy, and so do their changes.
 func TestScopesExtensionsAndRuntime(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, "")
 	for _, sotw := range []bool{false, true} {
 		fleet := map[bool]string{false: "delta", true: "sotw"}[sotw]

@@ -3,24 +3,21 @@
 # read-only, without capabilities, as the user that it names.
 #
 # No Docker engine is needed, but root and Debian's buildah, podman, crun,
-# busybox-static and util-linux, which are installed. golang:1.26 is not pulled: a
-# stand-in of that name is made of this machine's Go, modules and what is built
-# already come from its caches.
+# busybox-static and util-linux, which are installed.
 set -euo pipefail
 
 self="$(realpath "${BASH_SOURCE[0]}")"
 root="$(realpath "$(dirname "$self")/../..")"
 max_mb=60
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "$self")/common.sh"
 
 main() {
   work="$(mktemp -d)"
   trap cleanup EXIT
-  export REGISTRIES_CONFIG="$work/registries.conf" CONTAINERS_STORAGE_CONF="$work/storage.conf"
-  printf 'unqualified-search-registries = []\nshort-name-mode = "disabled"\n' > "$REGISTRIES_CONFIG"
-  printf '[storage]\ndriver = "vfs"\ngraphroot = "%s"\nrunroot = "%s"\n' "$work/graph" "$work/run" > "$CONTAINERS_STORAGE_CONF"
-  export CONTAINERS_REGISTRIES_CONF="$REGISTRIES_CONFIG"
-  stand_in
-  build
+  engine "$work"
+  golang
+  build envoy-control-plane:try "$root"
   inspect
   cluster
 }
@@ -29,35 +26,6 @@ cleanup() {
   podman rm --all --force --time 0 >/dev/null 2>&1 || true
   buildah rm --all >/dev/null 2>&1 || true
   rm -rf "$work"
-}
-
-step() { printf '== %s\n' "$*"; }
-fail() { printf 'deploy/image: %s\n' "$*" >&2; exit 1; }
-
-# golang:1.26 as far as the Dockerfile needs it: a shell, Go, authorities.
-stand_in() {
-  step "a stand-in for golang:1.26"
-  local made at
-  made="$(buildah from scratch)"
-  at="$(buildah mount "$made")"
-  mkdir -p "$at"/{bin,tmp,root,usr/local,etc/ssl/certs,modules,cache}
-  cp /bin/busybox "$at/bin/"
-  local tool
-  for tool in sh mkdir; do ln -s busybox "$at/bin/$tool"; done
-  cp -r "$(go env GOROOT)" "$at/usr/local/go"
-  cp /etc/ssl/certs/ca-certificates.crt "$at/etc/ssl/certs/"
-  buildah config --env PATH=/usr/local/go/bin:/bin --env HOME=/root --env GOPATH=/go --env GOFLAGS=-buildvcs=false \
-    --env GOPROXY=file:///modules --env GOSUMDB=off --env GOTOOLCHAIN=local --env GOCACHE=/cache "$made"
-  buildah umount "$made" >/dev/null
-  buildah commit --quiet --rm "$made" docker.io/library/golang:1.26 >/dev/null
-}
-
-build() {
-  step "the image"
-  buildah build --quiet --isolation chroot --format docker --pull-never \
-    --volume "$(go env GOMODCACHE)/cache/download:/modules:ro" --volume "$(go env GOCACHE):/cache" \
-    --build-arg VERSION=v0.0.0-try --build-arg REVISION="$(git -C "$root" rev-parse HEAD)" \
-    --tag envoy-control-plane:try "$root" >/dev/null
 }
 
 # of prints a part of the image's configuration.
@@ -82,8 +50,8 @@ inspect() {
 
 # node starts node $1 of three on loopback.
 node() {
-  podman run --detach --name "cp-$1" --network host --cgroups=disabled --read-only --cap-drop ALL --security-opt no-new-privileges \
-    --health-interval disable --ulimit nofile=10000:10000 --ulimit nproc=10000:10000 --volume "cp-$1:/data" \
+  podman run --detach --name "cp-$1" --network host --read-only --cap-drop ALL --security-opt no-new-privileges \
+    --health-interval disable --volume "cp-$1:/data" \
     --env NODE_ID="cp-$1" --env BIND_ADDR=127.0.0.1 --env ADVERTISE_ADDR=127.0.0.1 --env JWT_SECRET="$secret" \
     --env SERVER_PORT=$((18080 + $1)) --env METRICS_PORT=$((19090 + $1)) --env GRPC_PORT=$((28000 + $1)) \
     --env RAFT_PORT=$((17000 + $1)) --env GOSSIP_PORT=$((17946 + $1)) \
@@ -123,13 +91,5 @@ cluster() {
   podman exec --env ECP_TOKEN="$token" --env ECP_SERVER=http://127.0.0.1:18080 cp-0 /ecpctl get fleets
 }
 
-# Containers need a cgroup tree of their own kind, in mounts that nobody else sees.
-if [[ "${1-}" != inside ]]; then
-  missing=()
-  for program in buildah podman crun busybox; do command -v "$program" >/dev/null || missing+=("${program/busybox/busybox-static}"); done
-  if (( ${#missing[@]} )); then apt-get install --yes --no-install-recommends "${missing[@]}" >/dev/null; fi
-  exec unshare --mount "$self" inside
-fi
-umount -R /sys/fs/cgroup
-mount -t cgroup2 none /sys/fs/cgroup
+[[ "${1-}" == inside ]] || inside "$self" ""
 main

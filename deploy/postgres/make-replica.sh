@@ -25,7 +25,8 @@ if [ ! -s "$data/PG_VERSION" ]; then
     --username=replicator --slot="$slot" --wal-method=stream --write-recovery-conf --checkpoint=fast --no-password
   chmod 700 "$data.new"
   if [ -d "$data" ]; then
-    # A volume's root cannot be renamed onto.
+    # A volume's root cannot be renamed onto; that of the image's is everybody's.
+    chmod 700 "$data"
     find "$data.new" -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv {} "$data/" \;
     mv "$data.new/PG_VERSION" "$data/"
     rmdir "$data.new"

@@ -29,6 +29,11 @@ func TestReplica(t *testing.T) {
 	}
 
 	data := filepath.Join(dir, "replica")
+	// As the image makes a volume: everybody's.
+	made := asPostgres("install", "-d", "-m", "1777", data)
+	if out, err := exec.CommandContext(t.Context(), made[0], made[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	replica := startOn(t, dir, data, env, filepath.Join(dir, "make-replica.sh"), data, "127.0.0.1", strconv.Itoa(primary.Port), "replica_1", "--")
 	if _, err := conn.Exec(t.Context(), "CREATE TABLE said (what text); INSERT INTO said VALUES ('hello')"); err != nil {
 		t.Fatal(err)
