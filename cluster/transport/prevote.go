@@ -93,6 +93,7 @@ func (t *Raft) answerPreVote(rpc raft.RPC, req *raft.RequestPreVoteRequest) {
 		rpc.Respond(&raft.RequestPreVoteResponse{RPCHeader: t.header, Term: (*f).CurrentTerm()}, nil)
 		return
 	}
+	t.forgetLeader()
 	r, ok := t.ask(rpc)
 	if !ok {
 		return
@@ -101,6 +102,20 @@ func (t *Raft) answerPreVote(rpc raft.RPC, req *raft.RequestPreVoteRequest) {
 		t.campaign.promise()
 	}
 	rpc.RespChan <- r
+}
+
+// forgetLeader takes a candidate's leader from it. One that a leader's transfer has
+// made a candidate stays it when another one leads, but notes who that is; when
+// that leader dies at once it would refuse everybody's pre-vote for its sake, for
+// ever. Of what Raft hears, only another TimeoutNow makes it forget.
+func (t *Raft) forgetLeader() {
+	f := t.follower.Load()
+	if f == nil {
+		return
+	}
+	if _, leader := (*f).LeaderWithID(); leader != "" && (*f).State() == raft.Candidate {
+		t.ask(raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header}})
+	}
 }
 
 // ask hands a request to Raft and returns the answer, before Raft hears anything

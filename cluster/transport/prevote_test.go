@@ -54,7 +54,12 @@ func candidate(t *testing.T, turn time.Duration, do func(b *booth, r *Raft, asks
 			for {
 				select {
 				case rpc := <-r.Consumer():
-					rpc.Respond(&raft.RequestPreVoteResponse{Term: 4, Granted: true}, nil)
+					if _, ok := rpc.Command.(*raft.TimeoutNowRequest); ok {
+						f.now.Store(&status{state: raft.Candidate, term: 4})
+						rpc.Respond(&raft.TimeoutNowResponse{}, nil)
+						continue
+					}
+					rpc.Respond(&raft.RequestPreVoteResponse{Term: 4, Granted: f.now.Load().leader == ""}, nil)
 				case <-r.done:
 					return
 				}
@@ -126,6 +131,23 @@ func TestCandidateWaitsForItsTurn(t *testing.T) {
 		}()
 		if waited, granted := ask(); waited != turn+giveWay*4/5 || !granted {
 			t.Errorf("asked after %s, granted %v", waited, granted)
+		}
+	})
+}
+
+// A candidate that a transfer made, and that noted another leader since, has none.
+func TestCandidateHasNoLeader(t *testing.T) {
+	candidate(t, 0, func(_ *booth, r *Raft, asks func(*raft.RequestPreVoteRequest) bool) {
+		for _, c := range []struct {
+			state raft.RaftState
+			votes bool
+		}{{raft.Candidate, true}, {raft.Follower, false}} {
+			if f, ok := (*r.follower.Load()).(*follower); ok {
+				f.now.Store(&status{state: c.state, term: 4, leader: "x/1", addr: "x"})
+			}
+			if asks(question("c", 3, 7)) != c.votes {
+				t.Errorf("%s with a leader: votes %v", c.state, !c.votes)
+			}
 		}
 	})
 }
