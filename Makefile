@@ -80,7 +80,7 @@ s3: $(VERSITYGW) ## Build the S3 server that tests use into .tools, and print wh
 	@echo $(CURDIR)/$(VERSITYGW)
 
 # Never from the cache, which does not see what the binaries under test are
-# made of. One package at a time: real clusters elect within 500 ms, which two
+# made of. One package at a time: real clusters elect within 450 ms, which two
 # packages under the race detector do not leave each other on two cores.
 .PHONY: test
 test: envoys $(VERSITYGW) $(HELM) ## Run every test under the race detector

@@ -3,15 +3,12 @@ package cluster
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
-)
 
-// turnStep is how much later each further candidate asks for votes: the one before
-// has won by then, unless its log lacks something.
-const turnStep = 50 * time.Millisecond
+	"github.com/org/envoy-control-plane/cluster/transport"
+)
 
 // watchContact has this node give its leader up as soon as that is due. Raft by
 // itself looks only when a timer fires, after one to two heartbeat timeouts, and
@@ -32,10 +29,10 @@ func (n *Node) watchContact(ctx context.Context) error {
 		switch at := n.givesUpAt(rt); {
 		case at.After(now):
 			due = at
-		case now.Sub(due) > turnStep:
+		case now.Sub(due) > transport.GiveWay:
 			// This process was kept from running: what the leader has sent meanwhile
 			// may not be read yet.
-			due = now.Add(turnStep)
+			due = now.Add(transport.GiveWay)
 		default:
 			if err := rt.lookForLeader(); err != nil {
 				n.log.Warn("cannot give up the leader at once", "error", err)
@@ -68,9 +65,10 @@ func (rt *runtime) lookForLeader() error {
 }
 
 // turn is how long this node waits before it asks another whether it would vote
-// for it. Voters do so one after the other, by their ids, the lost leader left out;
-// and the first not before all have given that up, for whoever has a leader
-// promises nothing: Raft's heartbeats are up to a fifth of the timeout apart.
+// for it. Voters do so one after the other, by their ids, the lost leader left out:
+// the one before has won by then, unless its log lacks something. And the first not
+// before all have given that leader up, for whoever has one promises nothing:
+// Raft's heartbeats are up to a fifth of the timeout apart.
 func (n *Node) turn() time.Duration {
 	rt, lost := n.rt.Load(), n.followed.Load()
 	if rt == nil || lost == nil {
@@ -78,8 +76,8 @@ func (n *Node) turn() time.Duration {
 	}
 	wait := n.cfg.Heartbeat / 5
 	for _, s := range rt.servers() {
-		if s.Suffrage == raft.Voter && s.ID != *lost && strings.Compare(string(s.ID), n.ident.ServerID()) < 0 {
-			wait += turnStep
+		if s.Suffrage == raft.Voter && s.ID != *lost && string(s.ID) < n.ident.ServerID() {
+			wait += transport.GiveWay
 		}
 	}
 	return wait

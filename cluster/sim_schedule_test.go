@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/org/envoy-control-plane/cluster/transport"
 	"github.com/org/envoy-control-plane/fsm"
 )
 
@@ -136,7 +137,7 @@ func TestLostLeaderIsReplacedAtOnce(t *testing.T) {
 			if err := until("another one leads", replaced); err != nil {
 				return err
 			}
-			if took, most := time.Since(began), lead.node.node.cfg.Heartbeat*6/5+2*turnStep+50*time.Millisecond; took > most {
+			if took, most := time.Since(began), lead.node.node.cfg.Heartbeat*6/5+2*transport.GiveWay+50*time.Millisecond; took > most {
 				return fmt.Errorf("it took %s, more than %s", took, most)
 			}
 			s.net.change(away, func(w *simWeather) { w.cut = false })

@@ -9,9 +9,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// giveWay is how long a candidate has for its election once it has asked, and once
+// GiveWay is how long a candidate has for its election once it has asked, and once
 // it has been promised a vote.
-const giveWay = 50 * time.Millisecond
+const GiveWay = 50 * time.Millisecond
 
 // campaign is what this server asked for last, as a candidate, and promised last,
 // as a voter.
@@ -25,7 +25,7 @@ type campaign struct {
 func (c *campaign) wait() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Until(c.promised.Add(giveWay))
+	return time.Until(c.promised.Add(GiveWay))
 }
 
 func (c *campaign) begin(mine *raft.RequestPreVoteRequest) time.Time {
@@ -52,7 +52,7 @@ func (c *campaign) over(since time.Time) bool {
 func (c *campaign) beats(other *raft.RequestPreVoteRequest) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mine != nil && time.Since(c.asked) < giveWay && cmp.Or(
+	return c.mine != nil && time.Since(c.asked) < GiveWay && cmp.Or(
 		cmp.Compare(c.mine.LastLogTerm, other.LastLogTerm),
 		cmp.Compare(c.mine.LastLogIndex, other.LastLogIndex),
 		bytes.Compare(other.ID, c.mine.ID)) > 0

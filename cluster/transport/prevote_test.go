@@ -101,7 +101,7 @@ func TestQuestionsThatCross(t *testing.T) {
 				if err := <-done; err != nil || mine.Granted != c.wins || theirs == c.wins {
 					t.Errorf("%v: mine %v, the other's %v", err, mine.Granted, theirs)
 				}
-				time.Sleep(giveWay)
+				time.Sleep(GiveWay)
 				if !asks(question("c", 0, 0)) {
 					t.Error("an election that is over counts")
 				}
@@ -126,10 +126,10 @@ func TestCandidateWaitsForItsTurn(t *testing.T) {
 		}
 		// And for one that it has promised its vote just before.
 		go func() {
-			time.Sleep(turn - giveWay/5)
+			time.Sleep(turn - GiveWay/5)
 			asks(question("c", 3, 7))
 		}()
-		if waited, granted := ask(); waited != turn+giveWay*4/5 || !granted {
+		if waited, granted := ask(); waited != turn+GiveWay*4/5 || !granted {
 			t.Errorf("asked after %s, granted %v", waited, granted)
 		}
 	})
