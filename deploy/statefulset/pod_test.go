@@ -57,7 +57,7 @@ func (s *set) newPod(ordinal int, revision string) (*pod, error) {
 	p := &pod{
 		set: s, ordinal: ordinal, revision: revision, template: template,
 		name: s.objects.set.Name + "-" + strconv.Itoa(ordinal), uid: strings.ToLower(rand.Text()),
-		labels: map[string]string{}, ip: s.nextIP(),
+		labels: map[string]string{}, ip: nextIP(),
 		doomed: make(chan time.Duration, 1), forced: make(chan struct{}), lost: make(chan struct{}),
 		buried: make(chan struct{}), gone: make(chan struct{}),
 	}

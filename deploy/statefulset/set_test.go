@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -85,10 +86,13 @@ func (s *set) claim(template, pod string) string {
 	return filepath.Join(s.dir, "claims", template+"-"+pod)
 }
 
-// nextIP is called with the lock held.
-func (s *set) nextIP() string {
-	s.ips++
-	return fmt.Sprintf("10.98.%d.%d", s.ips/250, s.ips%250+1)
+// ips is how many addresses pods have had, of all sets that were on the hub: a
+// lost machine's stays unreachable from there (see vanish).
+var ips atomic.Int64
+
+func nextIP() string {
+	n := ips.Add(1)
+	return fmt.Sprintf("10.98.%d.%d", n/250, n%250+1)
 }
 
 // wrong notes what must not happen.
