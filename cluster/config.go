@@ -63,6 +63,10 @@ type Config struct {
 	XDSAddress string
 	Build      string
 
+	// LogAhead is how many bytes of the log's file are written out before it is
+	// used; 0: none.
+	LogAhead int64
+
 	Timers
 }
 

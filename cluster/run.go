@@ -98,7 +98,7 @@ func (n *Node) begin(ctx context.Context) (_ *runtime, err error) {
 	}()
 	hlog := newRaftLog(n.log)
 	rt.stores, err = store.Open(n.cfg.DataDir, store.Options{
-		Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog, Reserve: n.deps.reserve, Free: n.deps.free, Files: n.deps.around.files,
+		Damaged: n.fail, Log: hlog, Slow: n.deps.slowLog, Reserve: n.deps.reserve, Ahead: n.cfg.LogAhead, Free: n.deps.free, Files: n.deps.around.files,
 	})
 	if err != nil {
 		return nil, err

@@ -8,8 +8,11 @@ func fill(f *os.File, size int64) error {
 	if err != nil {
 		return err
 	}
-	if have := info.Size(); have < size {
-		_, err = f.WriteAt(make([]byte, size-have), have)
+	zeros := make([]byte, 1<<20)
+	for at := info.Size(); at < size; at += int64(len(zeros)) {
+		if _, err := f.WriteAt(zeros[:min(int64(len(zeros)), size-at)], at); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }

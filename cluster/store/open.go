@@ -56,6 +56,9 @@ type Options struct {
 	Files Files
 	// Reserve is how many bytes are kept for appends to a full disk; 0: 8 MiB.
 	Reserve int
+	// Ahead is how many bytes the log's file is written out to before it is used,
+	// where the disk has room for four times as much; 0: nothing.
+	Ahead int64
 	// Free tells, instead of the disk, how much of it is free; tests fill disks by it.
 	Free func(dir string) (bytes uint64, ok bool)
 }
@@ -71,8 +74,11 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	if o.Free == nil {
+		s.options.Free, o.Free = Free, Free
+	}
 	if o.Files == nil {
-		o.Files = bolts
+		o.Files = o.bolts
 	}
 	below, stable, closer, err := o.Files(dir)
 	if err != nil {
@@ -107,19 +113,24 @@ func Open(dir string, o Options) (_ *Stores, err error) {
 }
 
 // bolts opens or creates the two bolt files.
-func bolts(dir string) (_ raft.LogStore, _ raft.StableStore, _ func() error, err error) {
+func (o Options) bolts(dir string) (_ raft.LogStore, _ raft.StableStore, _ func() error, err error) {
 	logPath, stablePath := filepath.Join(dir, logFile), filepath.Join(dir, stableFile)
 	for _, path := range []string{logPath, stablePath} {
 		if err := intact(path); err != nil {
 			return nil, nil, nil, err
 		}
 	}
+	if free, ok := o.Free(dir); ok && free >= 4*uint64(o.Ahead) {
+		if err := preallocate(logPath, o.Ahead, fill); err != nil && !IsFull(err) {
+			return nil, nil, nil, err
+		}
+	}
+	if err := preallocate(stablePath, stableBytes, allocate); err != nil {
+		return nil, nil, nil, err
+	}
 	logs, err := openBolt(logPath, false)
 	if err != nil {
 		return nil, nil, nil, err
-	}
-	if err := preallocate(stablePath); err != nil {
-		return nil, nil, nil, errors.Join(err, logs.Close())
 	}
 	stable, err := openBolt(stablePath, false)
 	if err != nil {
@@ -131,12 +142,8 @@ func bolts(dir string) (_ raft.LogStore, _ raft.StableStore, _ func() error, err
 // openReserve looks for the reserve in the log's file and makes it when there is
 // room: a full disk keeps nobody from starting.
 func (s *Stores) openReserve(dir string, file keeper) (*reserve, error) {
-	free := s.options.Free
-	if free == nil {
-		free = Free
-	}
 	r := &reserve{
-		file: file, bytes: cmp.Or(s.options.Reserve, defaultReserve), free: func() (uint64, bool) { return free(dir) },
+		file: file, bytes: cmp.Or(s.options.Reserve, defaultReserve), free: func() (uint64, bool) { return s.options.Free(dir) },
 	}
 	if err := r.open(); err != nil {
 		return nil, err
@@ -174,9 +181,9 @@ func (s *Stores) Close() error {
 	return err
 }
 
-// preallocate makes the file and gives it its disk blocks, once.
-func preallocate(path string) error {
-	if info, err := os.Stat(path); err == nil && info.Size() >= stableBytes {
+// preallocate makes a bolt file and gives it a size, once.
+func preallocate(path string, size int64, give func(*os.File, int64) error) error {
+	if info, err := os.Stat(path); size == 0 || err == nil && info.Size() >= size {
 		return nil
 	}
 	store, err := openBolt(path, false)
@@ -191,7 +198,7 @@ func preallocate(path string) error {
 		return fmt.Errorf("preallocate: %w", err)
 	}
 	defer f.Close()
-	if err := allocate(f, stableBytes); err != nil {
+	if err := give(f, size); err != nil {
 		return fmt.Errorf("preallocate %s: %w", path, err)
 	}
 	if err := f.Sync(); err != nil {

@@ -93,6 +93,9 @@ func newServer(c *config, log *slog.Logger) (*server, error) {
 	return s, nil
 }
 
+// logAhead is about what the log takes until it is cut for the first time.
+const logAhead = 64 << 20
+
 func clusterConfig(c *config) cluster.Config {
 	return cluster.Config{
 		NodeID: c.nodeID, DataDir: c.dataDir, Bind: c.bind, Advertise: c.advertise,
@@ -100,7 +103,7 @@ func clusterConfig(c *config) cluster.Config {
 		BootstrapExpect: c.bootstrapExpect, InitialMembers: c.initialMembers,
 		Restore: c.restore, FromCluster: c.fromCluster,
 		NonVoter: !c.voter, Zone: c.zone, StaleAfter: c.staleAfter, FinalizeAfter: c.finalizeAfter,
-		ReplaceAfter: c.replaceAfter, ForgetAfter: c.forgetAfter, Build: version,
+		ReplaceAfter: c.replaceAfter, ForgetAfter: c.forgetAfter, LogAhead: logAhead, Build: version,
 		APIAddress: c.advertised(c.httpPort), XDSAddress: c.advertised(c.xdsPort),
 	}
 }

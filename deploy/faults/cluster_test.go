@@ -21,8 +21,9 @@ import (
 
 const (
 	size = 3
-	// diskBytes is the size of a node's own file system.
-	diskBytes = 256 << 20
+	// diskBytes is the size of a node's own file system; there is room for a log
+	// that is written ahead.
+	diskBytes = 320 << 20
 	// patience is how long whatever must come right again may take.
 	patience = 90 * time.Second
 )
