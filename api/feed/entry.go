@@ -35,7 +35,29 @@ type feed struct {
 	// rise, and all events of the feed above dropped are there.
 	window  []*Entry
 	dropped uint64
-	changed chan struct{} // closed, and replaced, when there is more
+	rows    []*row
+}
+
+// row is readers that are woken at once.
+type row struct {
+	readers int
+	more    chan struct{} // closed, and replaced, when there is more
+}
+
+// maxRow is how many readers a row has.
+const maxRow = 128
+
+// seat returns a row with room for a reader, who is counted there.
+func (f *feed) seat() *row {
+	for _, r := range f.rows {
+		if r.readers < maxRow {
+			r.readers++
+			return r
+		}
+	}
+	r := &row{readers: 1, more: make(chan struct{})}
+	f.rows = append(f.rows, r)
+	return r
 }
 
 // reset empties a feed: of what a state has retained nothing is known yet.
@@ -61,11 +83,6 @@ func (f *feed) drop() {
 	f.dropped = f.window[0].Number()
 	f.window[0] = nil
 	f.window = f.window[1:]
-}
-
-func (f *feed) wake() {
-	close(f.changed)
-	f.changed = make(chan struct{})
 }
 
 // above returns the events above a number.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/org/envoy-control-plane/fsm"
 	"github.com/org/envoy-control-plane/fsm/fsmpb"
@@ -34,10 +35,12 @@ type Hub struct {
 	ended   chan struct{}
 
 	// mu guards what the pump writes: the state taken in last, nil while nobody
-	// reads, and the feeds. Feeds stay as long as the pump: readers hold them.
+	// reads, the feeds, and those with readers to be woken. Feeds stay as long as
+	// the pump: readers hold them.
 	mu    sync.RWMutex
 	st    *fsm.State
 	feeds map[string]*feed
+	due   map[*feed]struct{}
 }
 
 // New returns a hub for up to limit readers at a time. encode makes an event's
@@ -83,7 +86,7 @@ func (h *Hub) leave() {
 	h.end()
 	<-h.ended
 	h.mu.Lock()
-	h.st, h.feeds, h.cache = nil, nil, cache{}
+	h.st, h.feeds, h.due, h.cache = nil, nil, nil, cache{}
 	h.mu.Unlock()
 }
 
@@ -91,8 +94,38 @@ func (h *Hub) leave() {
 func (h *Hub) pump(ctx context.Context) {
 	for ctx.Err() == nil {
 		index := h.takeIn(h.cluster.State())
+		h.wake(ctx)
 		// An error is the end of the context.
 		_, _ = h.cluster.WaitApplied(ctx, index+1)
+	}
+}
+
+// rest is how long the pump rests for each reader that it has woken. One that has
+// passed over what is not for it has taken half of that.
+const rest = 6 * time.Microsecond
+
+// wake wakes the readers of the feeds that have more, row by row, with a rest
+// after each: however many there are, the node's other work goes on. They are
+// late by that, and find the more at once.
+func (h *Hub) wake(ctx context.Context) {
+	h.mu.Lock()
+	var rows []*row
+	for f := range h.due {
+		rows = append(rows, f.rows...)
+	}
+	clear(h.due)
+	h.mu.Unlock()
+	for _, r := range rows {
+		h.mu.Lock()
+		n := r.readers
+		close(r.more)
+		r.more = make(chan struct{})
+		h.mu.Unlock()
+		select {
+		case <-time.After(time.Duration(n) * rest):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -116,19 +149,15 @@ func (h *Hub) takeIn(st *fsm.State) uint64 {
 		}
 		h.feed(ev.Tenant).drop()
 	}
-	woken := map[*feed]struct{}{}
 	for ev := range st.Events(before.Seq()) {
 		f := h.feed(ev.Tenant)
 		f.add(ev)
-		woken[f] = struct{}{}
+		h.due[f] = struct{}{}
 	}
 	if st.Identity().GetEpoch() != before.Identity().GetEpoch() {
 		for _, f := range h.feeds {
-			woken[f] = struct{}{}
+			h.due[f] = struct{}{}
 		}
-	}
-	for f := range woken {
-		f.wake()
 	}
 	return st.Index()
 }
@@ -137,7 +166,7 @@ func (h *Hub) takeIn(st *fsm.State) uint64 {
 // state has moved so far that events are missing in between.
 func (h *Hub) rebuild() {
 	if h.feeds == nil {
-		h.feeds = map[string]*feed{}
+		h.feeds, h.due = map[string]*feed{}, map[*feed]struct{}{}
 	}
 	for _, f := range h.feeds {
 		f.reset(h.st)
@@ -146,7 +175,7 @@ func (h *Hub) rebuild() {
 		h.feed(ev.Tenant).add(ev)
 	}
 	for _, f := range h.feeds {
-		f.wake()
+		h.due[f] = struct{}{}
 	}
 }
 
@@ -154,7 +183,7 @@ func (h *Hub) rebuild() {
 func (h *Hub) feed(tenant string) *feed {
 	f := h.feeds[tenant]
 	if f == nil {
-		f = &feed{tenant: tenant, changed: make(chan struct{})}
+		f = &feed{tenant: tenant}
 		f.reset(h.st)
 		h.feeds[tenant] = f
 	}

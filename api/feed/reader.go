@@ -27,6 +27,7 @@ func (e *EpochChanged) Error() string { return "the cluster goes on in epoch " +
 type Reader struct {
 	hub   *Hub
 	feed  *feed
+	row   *row
 	epoch string
 	at    uint64
 	close sync.Once
@@ -41,7 +42,8 @@ func (h *Hub) Open(tenant string) (*Reader, error) {
 	h.takeIn(h.cluster.State())
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r := &Reader{hub: h, feed: h.feed(tenant), epoch: h.st.Identity().GetEpoch()}
+	f := h.feed(tenant)
+	r := &Reader{hub: h, feed: f, row: f.seat(), epoch: h.st.Identity().GetEpoch()}
 	if r.at = h.st.Seq(); tenant != "" {
 		r.at = h.st.TenantSeq(tenant)
 	}
@@ -49,7 +51,14 @@ func (h *Hub) Open(tenant string) (*Reader, error) {
 }
 
 // Close ends the reading.
-func (r *Reader) Close() { r.close.Do(r.hub.leave) }
+func (r *Reader) Close() {
+	r.close.Do(func() {
+		r.hub.mu.Lock()
+		r.row.readers--
+		r.hub.mu.Unlock()
+		r.hub.leave()
+	})
+}
 
 // Epoch returns the epoch that the reader began in. The positions that it goes
 // through belong to it.
@@ -119,7 +128,7 @@ func (r *Reader) Next(room []*Entry) (events []*Entry, index uint64, more <-chan
 	if len(events) > 0 {
 		r.at = events[len(events)-1].Number()
 	}
-	return events, h.st.Index(), f.changed, nil
+	return events, h.st.Index(), r.row.more, nil
 }
 
 // before returns those of an epoch's events that came before the present one
