@@ -46,9 +46,7 @@ Figures are medians of the rounds; ratios are to bare. All traffic stays on 127.
 	o.addFlags(cmd.Flags(), 3)
 	o.addLoad(cmd.Flags())
 	o.addRate(cmd.Flags())
-	for _, name := range []string{"servers", "etcd"} {
-		cmd.Flags().Lookup(name).Hidden = true
-	}
+	ownOnly(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o.servers = []string{trio.ECP}
 		if err := o.check(); err != nil {

@@ -24,7 +24,8 @@
 // write, read, failover and restore measure whole clusters: package trio starts
 // three processes of envoy-control-plane on one disk and, where it is
 // installed, of etcd with its defaults, which ratios are to; those of restore
-// are to bare copies of the same bytes. The clients are this process.
+// are to bare copies of the same bytes, of archive to a bare COPY and to a cluster
+// without an archive, of events to one without subscribers. The clients are this process.
 //
 // CPU and memory of a server are read from /proc by this process, bytes from
 // the sockets' TCP_INFO. Everything stays on 127.0.0.1, so that servers and

@@ -43,9 +43,7 @@ Figures are medians of the rounds; ratios are to copy. All traffic stays on 127.
 		Args: cobra.NoArgs,
 	}
 	o.addFlags(cmd.Flags(), 3)
-	for _, name := range []string{"servers", "etcd"} {
-		cmd.Flags().Lookup(name).Hidden = true
-	}
+	ownOnly(cmd.Flags())
 	cmd.Flags().IntVar(&o.services, "resources", 100_000, "resources: half of them clusters, half endpoints")
 	cmd.Flags().IntVar(&o.proxies, "proxies", 10_000, "proxies")
 	o.clients, o.lasting = 1, time.Second

@@ -31,16 +31,17 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 --timeout ran out.`,
   ecpbench write
   ecpbench failover --kills 200
   ecpbench restore
-  ecpbench archive`,
+  ecpbench archive
+  ecpbench events --rate 500`,
 		Args:              cobra.NoArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE: func(*cobra.Command, []string) error {
-			return misuse("ecpbench needs one of: archive, connect, failover, fanout, read, restore, write")
+			return misuse("ecpbench needs one of: archive, connect, events, failover, fanout, read, restore, write")
 		},
 	}
-	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.writeCommand(), a.readCommand(), a.failoverCommand(), a.restoreCommand(), a.archiveCommand(), a.serverCommand(), a.crowdCommand())
+	root.AddCommand(a.fanoutCommand(), a.connectCommand(), a.writeCommand(), a.readCommand(), a.failoverCommand(), a.restoreCommand(), a.archiveCommand(), a.eventsCommand(), a.serverCommand(), a.crowdCommand())
 	return root
 }
 

@@ -37,6 +37,8 @@ type trioOptions struct {
 	kills    int
 	orderly  bool
 	services int
+	// subscribers have streams of events open, all of them of every event.
+	subscribers, all int
 }
 
 func (o *trioOptions) addFlags(f *pflag.FlagSet, rounds int) {
@@ -58,6 +60,13 @@ func (o *trioOptions) addLoad(f *pflag.FlagSet) {
 
 func (o *trioOptions) addRate(f *pflag.FlagSet) {
 	f.IntVar(&o.rate, "rate", 0, "writes a second, of all clients together; 0: as many as they can")
+}
+
+// ownOnly hides the flags of a benchmark that etcd has no part in.
+func ownOnly(f *pflag.FlagSet) {
+	for _, name := range []string{"servers", "etcd"} {
+		f.Lookup(name).Hidden = true
+	}
 }
 
 // besideMe is the path of a program in this one's folder, its name where it is
@@ -122,6 +131,9 @@ type Trio struct {
 	Content int     `json:"resources,omitempty"`
 	Kills   int     `json:"kills,omitempty"`
 	Orderly bool    `json:"orderly,omitempty"` // SIGTERM
+	// Subscribers have streams of events, All of them of every event.
+	Subscribers int `json:"subscribers,omitempty"`
+	All         int `json:"all,omitempty"`
 	// SyncMicros is what a write of 4 KiB with its fdatasync takes.
 	SyncMicros float64 `json:"sync_us"`
 }
@@ -141,6 +153,8 @@ func (t *Trio) head(text *strings.Builder) {
 		{t.Content > 0, ", %d resources", t.Content},
 		{t.Kills > 0 && !t.Orderly, ", %d kills (-9) of the leader", t.Kills},
 		{t.Kills > 0 && t.Orderly, ", %d stops (SIGTERM) of the leader", t.Kills},
+		{t.Subscribers > 0, ", %d subscribers", t.Subscribers},
+		{t.All > 0, ", %d of them to all", t.All},
 		{t.Seconds > 0, ", %.0f s", t.Seconds},
 		{true, ", an fdatasync of 4 KiB takes %.0f us", t.SyncMicros},
 	} {

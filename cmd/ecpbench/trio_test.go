@@ -107,6 +107,20 @@ func TestArchive(t *testing.T) {
 	}
 }
 
+func TestEvents(t *testing.T) {
+	r := clusterRun(t, "events", "--clients", "3", "--for", "1s", "--rate", "60", "--subscribers", "20", "--all", "5")
+	wantFigures(t, r, "writes per second", "writes: time, p99")
+	for name, between := range map[string][2]float64{
+		"events delivered per second":            {5 * 30, 5 * 130},
+		"event delivered, since its commit, p50": {0.01, 1000},
+	} {
+		f := r.Servers[1].figure(name)
+		if r.Baseline != alone || f == nil || f.Value < between[0] || f.Value > between[1] {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+}
+
 func TestClusterMisuse(t *testing.T) {
 	bin, err := exec.LookPath("true")
 	if err != nil {
@@ -126,11 +140,14 @@ func TestClusterMisuse(t *testing.T) {
 		{"failover", "--kills", "0"},
 		{"restore", "--resources", "10"},
 		{"archive", "--clients", "0"},
+		{"events", "--clients", "0"},
+		{"events", "--subscribers", "2", "--all", "3"},
+		{"events", "--all", "0"},
 	} {
 		if !slices.Contains(args, "--bin") {
 			args = append(args, "--bin", bin)
 		}
-		if !slices.Contains(args, "--servers") && args[0] != "restore" && args[0] != "archive" {
+		if !slices.Contains(args, "--servers") && !slices.Contains([]string{"restore", "archive", "events"}, args[0]) {
 			args = append(args, "--servers", "ecp")
 		}
 		if stdout, stderr := ecpbench(t, exitUsage, args...); stdout != "" || !strings.HasPrefix(stderr, "ecpbench: ") {
