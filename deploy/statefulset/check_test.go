@@ -80,17 +80,20 @@ func rightVoters(p *pod, said *wire.Cluster) error {
 	if p.env["VOTER"] != "initial" {
 		return nil
 	}
-	var voters []string
-	for _, n := range said.Nodes {
-		if n.Role == wire.RoleVoter {
-			voters = append(voters, n.ID)
-		}
-	}
-	slices.Sort(voters)
-	if got := strings.Join(voters, ","); got != p.env["INITIAL_MEMBERS"] {
+	if got := strings.Join(voters(said), ","); got != p.env["INITIAL_MEMBERS"] {
 		return fmt.Errorf("%s says that %s vote", p.name, got)
 	}
 	return nil
+}
+
+func voters(said *wire.Cluster) (names []string) {
+	for _, n := range said.Nodes {
+		if n.Role == wire.RoleVoter {
+			names = append(names, n.ID)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // check is what must hold when the cluster is whole and nobody writes: all

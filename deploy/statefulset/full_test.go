@@ -13,7 +13,7 @@ import (
 
 // All scenarios, with as many proxies as are promised.
 func TestStatefulSetFull(t *testing.T) {
-	w := newWorld(t, 1000)
+	w := newWorld(t, rendered(t), 1000)
 	w.run(
 		scenario{"rolling update", true, func(w *world) { w.update(0) }},
 		scenario{"scaled to 5", true, func(w *world) { w.set.scale(5) }},

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,8 @@ type objects struct {
 	// data of config maps and secrets, by kind and name: "Secret/keys".
 	data   map[string]map[string]string
 	budget *policyv1.PodDisruptionBudget
+	// hooks are the pods of jobs and those of nobody, by name.
+	hooks map[string]*corev1.PodTemplateSpec
 	// minimum is what an autoscaler brings the set to, whatever the load.
 	minimum int
 }
@@ -27,7 +30,7 @@ type objects struct {
 // parse reads rendered YAML. Kinds that ask nothing of a pod's process are
 // left out; what a pod asks for and the driver does not do is an error.
 func parse(text []byte) (*objects, error) {
-	o := &objects{services: map[string]*corev1.Service{}, data: map[string]map[string]string{}}
+	o := &objects{services: map[string]*corev1.Service{}, data: map[string]map[string]string{}, hooks: map[string]*corev1.PodTemplateSpec{}}
 	for document := range bytes.SplitSeq(text, []byte("\n---")) {
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal(document, &kind); err != nil {
@@ -83,6 +86,16 @@ func (o *objects) add(kind string, document []byte) error {
 		if a.Spec.MinReplicas != nil {
 			o.minimum = int(*a.Spec.MinReplicas)
 		}
+		return err
+	case "Job":
+		j := &batchv1.Job{}
+		err := yaml.UnmarshalStrict(document, j)
+		o.hooks[j.Name] = &j.Spec.Template
+		return err
+	case "Pod":
+		p := &corev1.Pod{}
+		err := yaml.UnmarshalStrict(document, p)
+		o.hooks[p.Name] = &corev1.PodTemplateSpec{ObjectMeta: p.ObjectMeta, Spec: p.Spec}
 		return err
 	case "PodDisruptionBudget":
 		if o.budget != nil {

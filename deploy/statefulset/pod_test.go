@@ -51,35 +51,37 @@ type pod struct {
 	pid    int // of the container
 }
 
-// newPod makes a pod with an IP that no other had.
+// newPod makes a pod of the set.
 func (s *set) newPod(ordinal int, revision string) (*pod, error) {
-	template := s.revisions[revision]
-	p := &pod{
-		set: s, ordinal: ordinal, revision: revision, template: template,
-		name: s.objects.set.Name + "-" + strconv.Itoa(ordinal), uid: strings.ToLower(rand.Text()),
-		labels: map[string]string{}, ip: nextIP(),
-		doomed: make(chan time.Duration, 1), forced: make(chan struct{}), lost: make(chan struct{}),
-		buried: make(chan struct{}), gone: make(chan struct{}),
+	p, err := s.hosted(s.objects.set.Name+"-"+strconv.Itoa(ordinal), s.revisions[revision])
+	if err != nil {
+		return nil, err
 	}
-	maps.Copy(p.labels, template.Labels)
+	p.ordinal, p.revision = ordinal, revision
 	p.labels["statefulset.kubernetes.io/pod-name"] = p.name
 	p.labels["apps.kubernetes.io/pod-index"] = strconv.Itoa(ordinal)
 	p.labels["controller-revision-hash"] = revision
-	p.root = filepath.Join(s.dir, "pods", p.uid, "root")
-	var err error
-	if p.env, err = s.objects.environment(s.image.env, p); err != nil {
-		return nil, err
-	}
-	mac := net.HardwareAddr{0x02, 0, 0, 0, 0, 0}
-	_, _ = rand.Read(mac[2:]) // never fails
-	if p.host, err = s.bridge.Add("p"+p.uid[:12], p.ip+"/16", mac); err != nil {
-		return nil, err
-	}
 	if err := p.furnish(); err != nil {
 		p.host.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// hosted makes a pod that has nothing but a network, with an IP that no other had.
+func (s *set) hosted(name string, template *corev1.PodTemplateSpec) (*pod, error) {
+	p := &pod{
+		set: s, name: name, template: template, uid: strings.ToLower(rand.Text()), labels: map[string]string{}, ip: nextIP(),
+		doomed: make(chan time.Duration, 1), forced: make(chan struct{}), lost: make(chan struct{}),
+		buried: make(chan struct{}), gone: make(chan struct{}),
+	}
+	maps.Copy(p.labels, template.Labels)
+	p.root = filepath.Join(s.dir, "pods", p.uid, "root")
+	mac := net.HardwareAddr{0x02, 0, 0, 0, 0, 0}
+	_, _ = rand.Read(mac[2:]) // never fails
+	var err error
+	p.host, err = s.bridge.Add("p"+p.uid[:12], p.ip+"/16", mac)
+	return p, err
 }
 
 func (p *pod) spec() *corev1.PodSpec { return &p.template.Spec }

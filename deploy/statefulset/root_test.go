@@ -10,10 +10,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// furnish makes the pod's file system: what the image has, what every
-// container finds, and its volumes.
-func (p *pod) furnish() error {
+// furnish makes the environment and the file system of the pod's container: what
+// the image has, what every container finds, and its volumes.
+func (p *pod) furnish() (err error) {
 	c := &p.spec().Containers[0]
+	if p.env, err = p.set.objects.environment(p.set.image.env, p); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(p.root, 0o755); err != nil {
 		return err
 	}
@@ -31,7 +34,7 @@ func (p *pod) furnish() error {
 		}
 	}
 	domain := p.set.domain()
-	err := errors.Join(
+	err = errors.Join(
 		p.write("/etc/resolv.conf", resolvConf(p.set.namespace())),
 		p.write("/etc/hosts", fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s.%s\t%s\n", p.ip, p.name, domain, p.name)),
 	)

@@ -23,7 +23,7 @@ func (w *world) run(scenarios ...scenario) {
 }
 
 func TestStatefulSet(t *testing.T) {
-	w := newWorld(t, 100)
+	w := newWorld(t, rendered(t), 100)
 	w.run(
 		scenario{"scaled to 7, and one pod updated", true, func(w *world) {
 			w.set.scale(7)

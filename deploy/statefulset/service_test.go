@@ -7,19 +7,24 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// resolve answers for the names of the headless service.
+// resolve answers for the names of services. One with an address of its own is
+// answered with the pods that it leads to, whose ports must be the service's.
 func (s *set) resolve(name string) (addresses []string, exists bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	domain := s.domain() + "."
-	service := s.objects.services[s.objects.set.Spec.ServiceName]
-	for _, v := range s.view {
-		published := v.ready || service.Spec.PublishNotReadyAddresses
-		if published && selects(service, v.labels) && (name == domain || name == v.name+"."+domain) {
-			addresses = append(addresses, v.ip)
+	for _, service := range s.objects.services {
+		domain := service.Name + "." + s.namespace() + ".svc." + clusterDomain
+		governs := service.Name == s.objects.set.Spec.ServiceName
+		exists = exists || strings.HasSuffix("."+domain, "."+name)
+		for _, v := range s.view {
+			published := v.ready || service.Spec.PublishNotReadyAddresses
+			named := name == domain || governs && name == v.name+"."+domain
+			if published && named && selects(service, v.labels) {
+				addresses, exists = append(addresses, v.ip), true
+			}
 		}
 	}
-	return addresses, len(addresses) > 0 || name == domain || strings.HasSuffix("."+domain, "."+name)
+	return addresses, exists
 }
 
 // endpoints are those that a service leads to: host:port of ready pods.

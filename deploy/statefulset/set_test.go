@@ -43,7 +43,6 @@ type set struct {
 	replicas        int
 	partition       int
 	pods            map[int]*pod
-	ips             int
 	view            []podView
 	// faults are what must not have happened, restarts what may have been meant.
 	faults, restarts []string
@@ -129,6 +128,14 @@ func (s *set) roll(template *corev1.PodTemplateSpec, partition int) {
 	s.update = fmt.Sprintf("%x", sha256.Sum256(text))[:10]
 	s.revisions[s.update], s.partition = template, partition
 	s.trace.Note("update to revision %s", s.update)
+}
+
+// apply makes the set what another rendering of its chart says.
+func (s *set) apply(o *objects) {
+	s.mu.Lock()
+	s.objects.data, s.objects.minimum = o.data, o.minimum
+	s.mu.Unlock()
+	s.roll(&o.set.Spec.Template, 0)
 }
 
 // wanted is the template of the pods that are updated.

@@ -46,9 +46,9 @@ type world struct {
 }
 
 // newWorld waits for the set, gives it two fleets and starts proxies.
-func newWorld(t *testing.T, proxies int) *world {
+func newWorld(t *testing.T, o *objects, proxies int) *world {
 	t.Helper()
-	w := &world{t: t, set: runSet(t, rendered(t), recordTTL), token: signed(t), history: history.New()}
+	w := &world{t: t, set: runSet(t, o, recordTTL), token: signed(t), history: history.New()}
 	w.api, w.xds = w.set.service("http"), w.set.domain()+":18000"
 	w.own = w.client(-1, history.New())
 	w.own.Attempts = 5
