@@ -80,12 +80,23 @@ s3: $(VERSITYGW) ## Build the S3 server that tests use into .tools, and print wh
 	@echo $(CURDIR)/$(VERSITYGW)
 
 # Never from the cache, which does not see what the binaries under test are
-# made of. One package at a time: real clusters elect within 450 ms, which two
-# packages under the race detector do not leave each other on two cores.
+# made of. Real clusters elect within 450 ms, which two packages under the race
+# detector do not leave each other on two cores: those that run clusters have their
+# turn one after the other, and all others beside them, as the nicer ones, told of at the end.
+CLUSTERS := /(cluster|cmd/ecpbench|deploy/(e2e|faults|statefulset))$$
+TEST     := $(GO) test -race -count=1 -p 1 $(TESTFLAGS)
+
 .PHONY: test
 test: envoys $(VERSITYGW) $(HELM) ## Run every test under the race detector
-	$(GO) test -race -count=1 -p 1 -coverprofile=$(COVERAGE) $(TESTFLAGS) $(PACKAGES)
-	@$(MAKE) --no-print-directory coverage
+	@$(GO) build -race -o /dev/null $(PACKAGES)
+	@all="$$($(GO) list $(PACKAGES))"; rm -f $(COVERAGE); failed=; \
+	told="$$(mktemp)"; trap 'kill $$(jobs -p) 2>/dev/null || true; rm -f "$$told"' EXIT; \
+	clusters="$$(grep -E '$(CLUSTERS)' <<< "$$all" || true)"; others="$$(grep -Ev '$(CLUSTERS)' <<< "$$all" || true)"; \
+	if [[ -n "$$others" ]]; then nice -n 15 $(TEST) -coverprofile=$(COVERAGE) $$others > "$$told" 2>&1 & fi; \
+	if [[ -n "$$clusters" ]]; then $(TEST) $$clusters || failed=1; fi; \
+	if [[ -n "$$others" ]]; then wait $$! || failed=1; fi; \
+	cat "$$told"; [[ -z "$$failed" ]]
+	@if [[ -f $(COVERAGE) ]]; then $(MAKE) --no-print-directory coverage; fi
 
 # Without the race detector, under which `make test` runs fewer of them.
 .PHONY: simulate
