@@ -1,11 +1,17 @@
 package monitoring_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
 type dashboard struct {
@@ -73,6 +79,34 @@ func TestDashboardsAreWhole(t *testing.T) {
 					}
 					taken[[2]int{x, y}] = p.Title
 				}
+			}
+		}
+	}
+}
+
+// TestDashboardsAreGrafanas: Grafana's own types take the dashboards strictly, with
+// the options of their panels and queries: no field is unknown, and none missing.
+func TestDashboardsAreGrafanas(t *testing.T) {
+	plugins.RegisterDefaultPlugins()
+	strictly := func(raw []byte) error {
+		var d grafana.Dashboard //nolint:staticcheck // the schema of files that every Grafana takes
+		err := d.UnmarshalJSONStrict(raw)
+		if wrong, is := errors.AsType[cog.BuildErrors](err); is && len(wrong) == 0 {
+			err = d.Validate() // what is returned without errors is no nil
+		}
+		return err
+	}
+	for _, file := range glob(t, "dashboards/*.json") {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := strictly(raw); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		for _, right := range []string{`"colorMode"`, `"showLegend"`, `"expr"`} {
+			if wrong := bytes.Replace(raw, []byte(right), []byte(`"wrong"`), 1); bytes.Equal(wrong, raw) || strictly(wrong) == nil {
+				t.Errorf("%s: %s is not there, or may be misspelt", file, right)
 			}
 		}
 	}
