@@ -68,15 +68,15 @@ type Files func(dir string) (raft.LogStore, raft.StableStore, func() error, erro
 
 // Open opens or creates the stores in dir and verifies the log.
 func Open(dir string, o Options) (_ *Stores, err error) {
+	if o.Free == nil {
+		o.Free = Free
+	}
 	s := &Stores{Watch: NewWatch(), options: o}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if o.Free == nil {
-		s.options.Free, o.Free = Free, Free
-	}
 	if o.Files == nil {
 		o.Files = o.bolts
 	}
