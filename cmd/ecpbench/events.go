@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,20 +78,12 @@ func measureEvents(ctx context.Context, r *trioRun) error {
 		},
 		trio.ECP: r.listenedTo,
 	}
-	names, samples := []string{alone, trio.ECP}, map[string][]listened{}
-	for round := range r.rounds {
-		order := slices.Clone(names)
-		if round%2 == 1 {
-			slices.Reverse(order)
-		}
-		for _, name := range order {
-			s, err := withCluster(ctx, r, trio.ECP, trio.Options{}, turns[name])
-			if err != nil {
-				return fmt.Errorf("round %d: %s: %w", round+1, name, err)
-			}
-			r.app.note("round %d/%d %s: writes %s, %d events delivered", round+1, r.rounds, name, s.glance(), s.delivered)
-			samples[name] = append(samples[name], s)
-		}
+	names := []string{alone, trio.ECP}
+	samples, err := inTurns(r.app, r.rounds, names, func(name string) (listened, error) {
+		return withCluster(ctx, r, trio.ECP, trio.Options{}, turns[name])
+	}, func(s listened) string { return fmt.Sprintf("writes %s, %d events delivered", s.glance(), s.delivered) })
+	if err != nil {
+		return err
 	}
 	for _, name := range names {
 		all := samples[name]
@@ -104,7 +95,7 @@ func measureEvents(ctx context.Context, r *trioRun) error {
 			median("failed writes", "", all, func(s listened) float64 { return float64(s.failed) }))
 		if name == trio.ECP {
 			figures = append(figures, median("events delivered per second", "", all, func(s listened) float64 {
-				return float64(s.delivered) / s.took.Seconds()
+				return float64(s.delivered) / (s.took + warmFor).Seconds() // those before the measured part, too
 			}))
 			figures = append(figures, quantiles("event delivered, since its commit", "ms", time.Millisecond, all,
 				func(s listened) []time.Duration { return s.delays })...)

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -205,22 +204,9 @@ func (a *app) clusters(ctx context.Context, benchmark string, o *trioOptions, se
 
 // rounds gives each cluster its turns and returns what they brought.
 func rounds[S any](ctx context.Context, r *trioRun, turn func(context.Context, *trio.Cluster) (S, error), glance func(S) string) (map[string][]S, error) {
-	samples := map[string][]S{}
-	for round := range r.rounds {
-		order := slices.Clone(r.servers)
-		if round%2 == 1 {
-			slices.Reverse(order)
-		}
-		for _, kind := range order {
-			s, err := withCluster(ctx, r, kind, trio.Options{}, turn)
-			if err != nil {
-				return nil, fmt.Errorf("round %d: %s: %w", round+1, kind, err)
-			}
-			r.app.note("round %d/%d %s: %s", round+1, r.rounds, kind, glance(s))
-			samples[kind] = append(samples[kind], s)
-		}
-	}
-	return samples, nil
+	return inTurns(r.app, r.rounds, r.servers, func(kind string) (S, error) {
+		return withCluster(ctx, r, kind, trio.Options{}, turn)
+	}, glance)
 }
 
 // withCluster runs f on a new cluster; of the options those are given that are

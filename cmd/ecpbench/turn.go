@@ -74,7 +74,7 @@ func turn(ctx context.Context, name string, o *options, stderr io.Writer) (sampl
 		if cause := context.Cause(ctx); cause != nil {
 			err = errors.Join(cause, err)
 		}
-		return sample{}, fmt.Errorf("%s: %w", name, err)
+		return sample{}, err
 	}
 	return t.sample, nil
 }
