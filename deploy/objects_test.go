@@ -1,8 +1,8 @@
 package deploy_test
 
 import (
+	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -17,6 +17,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/org/envoy-control-plane/deploy/local"
 )
 
 // kinds are all that the chart makes, in the types of the newest Kubernetes.
@@ -97,10 +99,11 @@ func only[T any](t *testing.T, all objects, name string) *T {
 
 // helm returns Helm, built by make once.
 var helm = sync.OnceValues(func() (string, error) {
-	cmd := exec.Command("make", "--no-print-directory", "-s", "-C", "..", "helm")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	return strings.TrimSpace(string(out)), err
+	paths, err := local.Make(context.Background(), "helm")
+	if err != nil {
+		return "", err
+	}
+	return paths[0], nil
 })
 
 const chart = "helm/envoy-control"

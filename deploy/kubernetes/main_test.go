@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -52,15 +50,12 @@ func TestMain(m *testing.M) {
 
 // build has make build what is not there yet, which takes minutes once.
 func build() error {
-	cmd := exec.Command("make", "--no-print-directory", "-s", "-C", "../..", "kubernetes", "helm")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	paths, err := local.Make(context.Background(), "kubernetes", "helm")
 	if err != nil {
-		return fmt.Errorf("build Kubernetes and Helm: %w", err)
+		return err
 	}
-	paths := strings.Fields(string(out))
 	if len(paths) != 3 {
-		return fmt.Errorf("make says %q", out)
+		return fmt.Errorf("make says %q", paths)
 	}
 	tools.kubernetes, tools.operator, tools.helm = paths[0], paths[1], paths[2]
 	return nil

@@ -7,9 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -36,17 +34,11 @@ type S3 struct {
 
 // FetchS3 returns the program of the S3 server, which `make s3` builds once.
 func FetchS3(ctx context.Context) (string, error) {
-	root, ok := checkout()
-	if !ok {
-		return "", errors.New("fetch the S3 server: not in a checkout")
-	}
-	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "-s", "-C", root, "s3")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	paths, err := Make(ctx, "s3")
 	if err != nil {
-		return "", fmt.Errorf("fetch the S3 server: make s3: %w", err)
+		return "", err
 	}
-	return strings.TrimSpace(string(out)), nil
+	return paths[0], nil
 }
 
 // StartS3 starts a server, with the buckets that an earlier one left in the

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -41,13 +40,11 @@ func TestChartChangesVoters(t *testing.T) {
 // chart renders what Helm applies for a number of voters.
 func chart(t *testing.T, voters int) *objects {
 	t.Helper()
-	find := exec.Command("make", "--no-print-directory", "-s", "-C", "../..", "helm")
-	find.Stderr = os.Stderr
-	path, err := find.Output()
+	helm, err := local.Make(t.Context(), "helm")
 	if err != nil {
-		t.Fatal("build Helm:", err)
+		t.Fatal(err)
 	}
-	render := exec.Command(strings.TrimSpace(string(path)), "template", "envoy-control", "../helm/envoy-control",
+	render := exec.Command(helm[0], "template", "envoy-control", "../helm/envoy-control",
 		"--namespace", "envoy-control", "--kube-version", "1.30", "--values", "../helm/plain.yaml",
 		"--set", fmt.Sprint("voters=", voters), "--set", fmt.Sprint("autoscaling.minReplicas=", voters))
 	text, err := render.CombinedOutput()
